@@ -1,0 +1,89 @@
+"""What files and folders need that the standard library does not do in one go.
+
+Everything here may meet another process that removes what was just listed.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from linkpeek.errors import Unavailable
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn the system's errors into the service's."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise Unavailable("The image storage is full.", code="storage-full") from exc
+        raise Unavailable("The image storage is not available.", code="storage-unavailable") from exc
+
+
+def make_folder(folder: Path, mode: int) -> None:
+    """Make one folder, whatever the umask, and see to it that it survives a power cut."""
+    try:
+        folder.mkdir(mode)
+    except FileExistsError:
+        return
+    folder.chmod(mode)
+    sync(folder.parent)
+
+
+def sync(folder: Path) -> None:
+    """Have the system write a folder's entries to disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """Give what a folder holds; nothing if it has just been removed or is no folder."""
+    try:
+        with os.scandir(folder) as listing:
+            return list(listing)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def size(folder: str | Path) -> int:
+    """Give the bytes of all files below a folder."""
+    total = 0
+    for entry in entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            total += size(entry.path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def older(entry: os.DirEntry[str], latest: float) -> bool:
+    """Tell whether an entry was last touched before a moment; gone ones are not."""
+    try:
+        return entry.stat(follow_symlinks=False).st_ctime <= latest
+    except FileNotFoundError:
+        return False
+
+
+def remove(entry: os.DirEntry[str]) -> None:
+    """Remove a file, or a folder with all that is in it; gone already is fine."""
+    if entry.is_dir(follow_symlinks=False):
+        shutil.rmtree(entry.path, ignore_errors=True)
+    else:
+        Path(entry.path).unlink(missing_ok=True)
+
+
+def remove_if_empty(*folders: Path) -> None:
+    """Remove the folders, innermost first, as far as nothing is in them."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
