@@ -1,0 +1,106 @@
+# LinkPeek: everything a developer does here. `make` alone lists it.
+#
+# Nothing needs to be installed first: on Debian (as root, or with sudo) the
+# packages that are missing are installed, everything Python goes into env/.
+# What is already there is left alone, so a second run starts at once and needs
+# no network.
+
+# The interpreter that env/ is made of: 3.11 or later.
+PYTHON ?= python3
+# More words for pytest: make test PYTEST_ARGS='-k egress -x'
+PYTEST_ARGS ?=
+
+ENV := env
+BIN := $(ENV)/bin
+CODE := linkpeek tests benchmarks setup.py
+
+# The browser, the fonts that pages of the world need, and what uWSGI is compiled with.
+RUN_PACKAGES := gcc libc6-dev chromium-headless-shell|chromium chromium-sandbox \
+	fonts-liberation fonts-dejavu-core fonts-noto-cjk fonts-noto-color-emoji
+ifeq ($(PYTHON),python3)
+RUN_PACKAGES += python3-venv python3-dev
+endif
+# The tests run the snippets of /docs, and the service behind a real Nginx, in a network of their own.
+TEST_PACKAGES := $(RUN_PACKAGES) nginx-light|nginx php-cli nodejs curl git iproute2 util-linux procps
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List what can be made
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1#\2/p' Makefile | column -t -s '#' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1: \2/p' Makefile
+
+.PHONY: run
+run: run-system $(ENV)/.run ## Set everything up, then serve http://localhost:6543
+	$(BIN)/linkpeek init development.ini
+	@echo "==> http://localhost:6543 (Ctrl-C stops it)"
+	exec $(BIN)/pserve development.ini
+
+.PHONY: test
+test: test-system $(ENV)/.test ## Lint, types, then every test, with real programs
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-unit
+test-unit: $(ENV)/.test ## Only the tests that start no other program
+	$(BIN)/python -m pytest -m 'not live' $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(ENV)/.test ## Check style and layout of the code
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+.PHONY: typecheck
+typecheck: $(ENV)/.test ## Check the types, strictly
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(ENV)/.test ## Lay the code out and repair what can be repaired
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+.PHONY: dist
+dist: $(ENV)/.test ## Build the source archive and the wheel into dist/
+	rm -rf build dist
+	$(BIN)/python -m build
+
+.PHONY: clean
+clean: ## Remove what make and the tools made (not var/, which holds data)
+	rm -rf $(ENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis linkpeek.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- how it is done ----------------------------------------------------------
+
+.PHONY: run-system test-system
+run-system:
+	@tools/debian-packages $(foreach package,$(RUN_PACKAGES),'$(package)')
+test-system:
+	@tools/debian-packages $(foreach package,$(TEST_PACKAGES),'$(package)')
+
+# A virtual environment does not survive that its checkout is moved or its interpreter goes.
+ifneq ($(wildcard $(BIN)/activate),)
+ifneq ($(shell $(BIN)/python -IS -c '' 2>&1 && grep -qF '$(CURDIR)/$(ENV)' $(BIN)/activate && echo works),works)
+$(info ==> $(ENV)/ no longer works; it is made anew)
+$(shell rm -rf $(ENV))
+endif
+endif
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "LinkPeek needs Python 3.11 or later; choose one with: make PYTHON=..." >&2; exit 1; }
+	@echo "==> making the virtual environment $(ENV)/"
+	$(PYTHON) -m venv $(ENV)
+
+$(ENV)/.run: $(BIN)/python setup.py constraints.txt
+	@echo "==> installing LinkPeek into $(ENV)/ (uWSGI is compiled, which takes a while)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(ENV)/.test: $(ENV)/.run
+	@echo "==> installing the tools for the tests into $(ENV)/"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
