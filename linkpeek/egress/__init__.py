@@ -1,0 +1,21 @@
+"""The egress guard: the only way out for a page that is being captured.
+
+``policy`` judges an address, ``hosts`` reads a host name, ``guard`` puts the
+two together with a ``resolver``, and ``session`` is the SOCKS5 server through
+which one capture's browser context reaches the network. See ``docs/egress.md``.
+"""
+
+from linkpeek.egress.guard import Guard, Refused
+from linkpeek.egress.names import ListedResolver, Resolver, Unresolvable
+from linkpeek.egress.session import EgressSession, Limits, open_session
+
+__all__ = [
+    "EgressSession",
+    "Guard",
+    "Limits",
+    "ListedResolver",
+    "Refused",
+    "Resolver",
+    "Unresolvable",
+    "open_session",
+]
