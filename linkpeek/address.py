@@ -45,13 +45,23 @@ class Address:
 
 
 def parse_address(text: str, *, ports: frozenset[int] | None, allow: tuple[Network, ...]) -> Address:
-    """Read an address that somebody wants captured; nothing is asked of DNS.
+    """Read an address that somebody wants captured, and judge what can be judged without DNS.
 
     :param ports: the ports that may be opened; None for any.
     :param allow: networks that are opened besides the global ones.
+    :raises ParameterError: see :func:`read_address`.
+    :raises AddressRefused: also ``port-refused``, ``name-refused`` and ``address-refused``.
+    """
+    address = read_address(text)
+    admit(address.host, address.port, ports=ports, allow=allow)
+    return address
+
+
+def read_address(text: str) -> Address:
+    """Read an address, whatever host and port it names.
+
     :raises ParameterError: ``bad-uri`` or ``uri-too-long``.
-    :raises AddressRefused: ``scheme-refused``, ``credentials-refused``,
-        ``port-refused``, ``name-refused``, ``address-refused``.
+    :raises AddressRefused: ``scheme-refused`` or ``credentials-refused``.
     """
     url = _parse(text)
     scheme = url.protocol.removesuffix(":")
@@ -65,9 +75,7 @@ def parse_address(text: str, *, ports: frozenset[int] | None, allow: tuple[Netwo
         host = checked_host(url.hostname)
     except ValueError:
         raise _bad() from None
-    port = int(url.port) if url.port else _DEFAULT_PORTS[scheme]
-    admit(host, port, ports=ports, allow=allow)
-    return Address(url.href, scheme, host, port)
+    return Address(url.href, scheme, host, int(url.port) if url.port else _DEFAULT_PORTS[scheme])
 
 
 def _parse(text: str) -> URL:

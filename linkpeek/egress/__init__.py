@@ -7,9 +7,10 @@ which one capture's browser context reaches the network. See ``docs/egress.md``.
 
 from linkpeek.egress.guard import Guard, Refused
 from linkpeek.egress.names import ListedResolver, Resolver, Unresolvable
-from linkpeek.egress.session import EgressSession, Limits, open_session
+from linkpeek.egress.session import EgressServer, EgressSession, Limits
 
 __all__ = [
+    "EgressServer",
     "EgressSession",
     "Guard",
     "Limits",
@@ -17,5 +18,4 @@ __all__ = [
     "Refused",
     "Resolver",
     "Unresolvable",
-    "open_session",
 ]

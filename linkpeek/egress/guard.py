@@ -51,12 +51,12 @@ def _judged(ip: IPAddress, allow: tuple[Network, ...]) -> IPAddress:
 class Guard:
     """Says which addresses a destination may be reached at.
 
-    :param allow: networks that are opened besides the global ones.
     :param ports: the ports that may be opened; None for any.
+    :param allow: networks that are opened besides the global ones.
     """
 
     def __init__(
-        self, *, allow: tuple[Network, ...], ports: frozenset[int] | None, resolver: Resolver
+        self, resolver: Resolver, *, ports: frozenset[int] | None, allow: tuple[Network, ...]
     ) -> None:
         self.allow = allow
         self.ports = ports
@@ -65,7 +65,7 @@ class Guard:
     def pinned(self) -> tuple["Guard", PinnedResolver]:
         """Give a guard with the same rules that asks for each name once, and what holds its answers."""
         pins = PinnedResolver(self.resolver)
-        return Guard(allow=self.allow, ports=self.ports, resolver=pins), pins
+        return Guard(pins, ports=self.ports, allow=self.allow), pins
 
     async def addresses(self, host: str, port: int) -> list[IPAddress]:
         """Give the judged addresses of a destination, at least one, in the order to dial.

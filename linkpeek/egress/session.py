@@ -8,6 +8,7 @@ with the capture.
 import asyncio
 import ipaddress
 import logging
+import secrets
 import socket
 from dataclasses import dataclass
 
@@ -41,15 +42,22 @@ class Limits:
     connect: float = 15.0
 
 
-async def open_session(guard: Guard, *, name: str, limits: Limits | None = None) -> "EgressSession":
-    """Open a way out for one capture; the caller closes it.
+class EgressServer:
+    """Opens sessions that share one guard and one set of limits."""
 
-    :param name: how the log calls the session (the snapshot's token, a number).
-    :raises OSError: there is no port or file descriptor left.
-    """
-    session = EgressSession(guard, name=name, limits=limits or Limits())
-    await session.start()
-    return session
+    def __init__(self, guard: Guard, limits: Limits | None = None) -> None:
+        self._guard = guard
+        self._limits = limits or Limits()
+
+    async def open_session(self, name: str | None = None) -> "EgressSession":
+        """Open a way out for one capture; the caller closes it.
+
+        :param name: how the log calls the session; a random one otherwise.
+        :raises OSError: there is no port or file descriptor left.
+        """
+        session = EgressSession(self._guard, name=name or secrets.token_hex(4), limits=self._limits)
+        await session.start()
+        return session
 
 
 class EgressSession:

@@ -1,0 +1,104 @@
+"""``linkpeek check``: would these addresses be opened?"""
+
+import asyncio
+import json
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import click
+
+from linkpeek.cli.config import load_settings
+from linkpeek.egress.guard import Guard
+from linkpeek.egress.names import ListedResolver, Resolver
+from linkpeek.egress.resolver import DnsResolver
+from linkpeek.egress.verdict import Verdict, decoded, judge_text, read_stub
+from linkpeek.errors import ConfigurationError
+
+#: How many addresses wait for DNS beside each other.
+_AT_ONCE = 32
+
+
+@click.command("check")
+@click.argument("config", metavar="CONFIG", type=click.Path(exists=True, dir_okay=False))
+@click.argument("uris", metavar="[URI]...", nargs=-1)
+@click.option("--escaped", is_flag=True, help="Read each address as a Python unicode_escape.")
+@click.option(
+    "--resolve",
+    "stubs",
+    metavar="NAME=ADDR[,ADDR]",
+    multiple=True,
+    help="Answer this for NAME (* for any) instead of asking DNS; names that are not listed do not resolve.",
+)
+def check(config: str, uris: tuple[str, ...], escaped: bool, stubs: tuple[str, ...]) -> None:
+    """Say whether each URI would be opened: one JSON object a line.
+
+    A single - among the URIs stands for the lines of standard input. Nothing is
+    put before an address that has no scheme. The status is 0 whatever the verdicts.
+    """
+    guard = _guard(config, _resolver(stubs))
+    # unicode_escape warns of escapes that Python does not know; they are read as they stand.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    asyncio.run(_answer_all(_raw_texts(uris), guard, escaped))
+
+
+def _guard(config: str, resolver: Resolver) -> Guard:
+    try:
+        settings = load_settings(config)
+    except ConfigurationError as exc:
+        raise click.UsageError(exc.message) from None
+    return Guard(resolver, ports=settings.egress_ports, allow=settings.egress_allow)
+
+
+def _resolver(stubs: Iterable[str]) -> Resolver:
+    try:
+        answers = dict(read_stub(stub) for stub in stubs)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--resolve") from None
+    return ListedResolver(answers) if answers else DnsResolver()
+
+
+def _raw_texts(uris: Iterable[str]) -> Iterator[bytes]:
+    for uri in uris:
+        if uri == "-":
+            yield from _lines(sys.stdin.buffer)
+        else:
+            yield os.fsencode(uri)
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    for line in stream:
+        yield line.removesuffix(b"\n")
+
+
+async def _answer_all(raw_texts: Iterator[bytes], guard: Guard, escaped: bool) -> None:
+    """Print the verdicts in order, each as soon as it and those before it are known."""
+    verdicts: asyncio.Queue[asyncio.Task[Verdict] | None] = asyncio.Queue(_AT_ONCE)
+    loop = asyncio.get_running_loop()
+
+    async def start(raw: bytes | None) -> None:
+        await verdicts.put(None if raw is None else asyncio.create_task(_judge(raw, guard, escaped)))
+
+    def read() -> None:
+        # Reading blocks, so it has a thread; a daemon, so that Ctrl-C does not wait for a line.
+        try:
+            for raw in raw_texts:
+                asyncio.run_coroutine_threadsafe(start(raw), loop).result()
+        finally:
+            asyncio.run_coroutine_threadsafe(start(None), loop).result()
+
+    threading.Thread(target=read, daemon=True).start()
+    while (verdict := await verdicts.get()) is not None:
+        click.echo(json.dumps(await verdict))
+
+
+async def _judge(raw: bytes, guard: Guard, escaped: bool) -> Verdict:
+    try:
+        text = decoded(raw, escaped=escaped)
+    except ValueError:
+        text = decoded(raw, escaped=False)
+        return Verdict(uri=text, verdict="refuse", code="bad-uri", canonical=None, addresses=[])
+    return await judge_text(text, guard)
