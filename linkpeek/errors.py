@@ -97,3 +97,22 @@ class CaptureRefused(CaptureError):
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message, code=code, lasting=True)
+
+
+#: Failures of a capture that are the guard's word on its address.
+REFUSALS = frozenset(
+    {"address-refused", "name-refused", "port-refused", "scheme-refused", "credentials-refused"}
+)
+#: Failures of a capture that are the service's own trouble, not the page's.
+TROUBLES = frozenset({"storage-full", "storage-unavailable", "worker-lost", "browser-crashed"})
+
+
+def capture_failure(code: str, message: str) -> LinkPeekError:
+    """Give the error that a failed snapshot stands for, from what its row remembers."""
+    if code in REFUSALS:
+        return CaptureRefused(message, code=code)
+    if code == CaptureTimeout.code:
+        return CaptureTimeout(message)
+    if code in TROUBLES:
+        return Unavailable(message, code=code)
+    return CaptureError(message, code=code)

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,10 @@ def _whole(least: int, greatest: int) -> Callable[[str], int]:
 
 def _seconds(least: float, greatest: float) -> Callable[[str], float]:
     def cast(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text, re.ASCII) or not least <= float(text) <= greatest:
+        if (
+            not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text, re.ASCII)
+            or not least <= float(text) <= greatest
+        ):
             raise ValueError(f"must be a number of seconds from {least:g} to {greatest:g}")
         return float(text)
 
@@ -191,7 +194,11 @@ _UNDER_DATA_DIR = {
 #: ini key -> (field of Settings, default as text, how the text is read).
 TABLE: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "sqlalchemy.url": ("database_url", "", _database_url),
-    "linkpeek.broker_url": ("broker_url", "", _url("filesystem", "redis", "rediss", "amqp", "amqps", "memory")),
+    "linkpeek.broker_url": (
+        "broker_url",
+        "",
+        _url("filesystem", "redis", "rediss", "amqp", "amqps", "memory"),
+    ),
     "linkpeek.storage_url": ("storage_url", "", _url("file", "s3")),
     "linkpeek.data_dir": ("data_dir", "var", _path),
     "linkpeek.secret_file": ("secret_file", "", _path),
@@ -212,5 +219,3 @@ TABLE: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "linkpeek.allow_root": ("allow_root", "false", _boolean),
     "linkpeek.trusted_proxies": ("trusted_proxies", "127.0.0.1/32 ::1/128", _networks),
 }
-
-assert {name for name, _, _ in TABLE.values()} | {"ini_file"} == {f.name for f in fields(Settings)}

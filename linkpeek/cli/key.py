@@ -1,0 +1,66 @@
+"""``linkpeek key``: the API keys."""
+
+import sys
+
+import click
+
+from linkpeek.cli.options import config_argument
+from linkpeek.db import transaction
+from linkpeek.resources import Resources
+from linkpeek.services.keys import KeyService
+
+
+@click.group()
+def key() -> None:
+    """Add, list, disable and rotate API keys."""
+
+
+@key.command()
+@config_argument
+@click.option("--name", required=True, help="For whom the key is.")
+@click.option("--apikey", help="An existing key to bring along; made when left out.")
+@click.option("--secret", help="Its secret; made when left out. `-` reads it from standard input.")
+def add(resources: Resources, name: str, apikey: str | None, secret: str | None) -> None:
+    """Add a key, new or brought along from an older service.
+
+    Its secret is shown only now.
+    """
+    with transaction(resources.sessions) as session:
+        added, shown = KeyService(session, resources.box).add(name, apikey, _secret(secret))
+        click.echo(f"apikey: {added.apikey}\nsecret: {shown}")
+
+
+@key.command("list")
+@config_argument
+def list_keys(resources: Resources) -> None:
+    """List all keys, without their secrets."""
+    with transaction(resources.sessions) as session:
+        for one in KeyService(session, resources.box).list():
+            state = f"disabled {one.disabled_at:%Y-%m-%d}" if one.disabled_at else "enabled"
+            click.echo(f"{one.apikey}\t{state}\t{one.created_at:%Y-%m-%d}\t{one.name}")
+
+
+@key.command()
+@config_argument
+@click.argument("apikey")
+def disable(resources: Resources, apikey: str) -> None:
+    """Disable a key: its requests are refused from now on."""
+    with transaction(resources.sessions) as session:
+        KeyService(session, resources.box).disable(apikey)
+    click.echo(f"{apikey} is disabled")
+
+
+@key.command()
+@config_argument
+@click.argument("apikey")
+@click.option("--secret", help="The new secret; made when left out. `-` reads it from standard input.")
+def rotate(resources: Resources, apikey: str, secret: str | None) -> None:
+    """Give a key a new secret; the old one stops working at once."""
+    with transaction(resources.sessions) as session:
+        _, shown = KeyService(session, resources.box).rotate(apikey, _secret(secret))
+    click.echo(f"apikey: {apikey}\nsecret: {shown}")
+
+
+def _secret(given: str | None) -> str | None:
+    """Read a secret from standard input where asked, so that it shows in no process list."""
+    return sys.stdin.readline().rstrip("\r\n") if given == "-" else given

@@ -1,0 +1,24 @@
+"""What the commands have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from linkpeek.cli.config import load_settings
+from linkpeek.resources import Resources
+
+
+class ResourcesType(click.ParamType[Resources]):
+    """Turns the path of an ini file into the resources of its service."""
+
+    name = "CONFIG.ini"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Resources:
+        """Read the file."""
+        return value if isinstance(value, Resources) else Resources(load_settings(value))
+
+
+def config_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument CONFIG.ini, given to the command as its ``resources``."""
+    return click.argument("resources", type=ResourcesType(), metavar="CONFIG.ini")(function)

@@ -1,0 +1,36 @@
+"""``linkpeek worker``: run a capture worker until it is told to stop."""
+
+import ctypes
+import os
+import signal
+
+import click
+
+from linkpeek.cli.config import setup_logging
+from linkpeek.cli.options import config_argument
+from linkpeek.resources import Resources
+from linkpeek.worker import CaptureWorker
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@click.command()
+@config_argument
+@click.option("--die-with-parent", is_flag=True, help="Stop when the process that started this one ends.")
+def worker(resources: Resources, die_with_parent: bool) -> None:
+    """Run a capture worker until it gets a TERM or INT signal.
+
+    It then finishes what it is capturing, or gives it back after a few seconds.
+    """
+    if die_with_parent:
+        _die_with_parent()
+    setup_logging(str(resources.settings.ini_file))
+    CaptureWorker(resources).run()
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # It may have ended before we said so.
+    if os.getppid() != parent:
+        raise SystemExit(1)

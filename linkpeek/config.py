@@ -1,0 +1,131 @@
+"""The web application, put together: the one place that knows all its parts."""
+
+from functools import cached_property
+from typing import Any
+
+import zope.sqlalchemy
+from pyramid.config import Configurator
+from pyramid.csrf import CookieCSRFStoragePolicy
+from pyramid.request import Request
+from sqlalchemy.orm import Session
+
+from linkpeek import embedded
+from linkpeek.migrations import require_current
+from linkpeek.proxies import TrustedProxies
+from linkpeek.resources import Resources
+from linkpeek.services.health import HealthService
+from linkpeek.services.keys import KeyService
+from linkpeek.services.renditions import RenditionService
+from linkpeek.services.snapshots import SnapshotService
+from linkpeek.services.waiting import WaitingRoom
+from linkpeek.settings import Settings
+from linkpeek.storage import Storage
+
+
+def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
+    """Make the WSGI application.
+
+    :param settings: the service's settings.
+    :param raw: the ini section as it is, for Pyramid and its add-ons.
+    :raises ConfigurationError: when the service was not initialised.
+    """
+    resources = Resources(settings)
+    resources.require_ready()
+    config = Configurator(settings={**raw, "tm.manager_hook": "pyramid_tm.explicit_manager"})
+    config.include("pyramid_tm")
+    config.include("pyramid_jinja2")
+    config.set_csrf_storage_policy(
+        CookieCSRFStoragePolicy(cookie_name="linkpeek_csrf", httponly=True, samesite="Lax")
+    )
+    config.registry.resources = resources
+    config.registry.waiting_room = WaitingRoom(resources.sessions, settings.waiters, settings.wait)
+    config.registry.health = make_health(resources)
+    config.add_request_method(make_session, "dbsession", reify=True)
+    config.add_request_method(Services, "services", reify=True)
+    config.add_tween("linkpeek.views.headers.tween_factory")
+    config.include("linkpeek.routes")
+    config.scan("linkpeek.views")
+    if settings.worker == "embedded":
+        embedded.start(settings)
+    return TrustedProxies(config.make_wsgi_app(), settings.trusted_proxies)
+
+
+def make_session(request: Request) -> Session:
+    """Make the session of one request, joined to its transaction."""
+    session: Session = request.registry.resources.sessions()
+    # "changed": what the services write through Core statements is committed too.
+    zope.sqlalchemy.register(session, initial_state="changed", transaction_manager=request.tm)
+    return session
+
+
+def make_health(resources: Resources) -> HealthService:
+    """Make the checks that decide whether this service is ready for work."""
+    return HealthService(
+        {
+            "database": lambda: require_current(resources.engine),
+            "storage": resources.storage.check,
+            "broker": resources.wake.check,
+            "worker": resources.workers.require_alive,
+        }
+    )
+
+
+class Services:
+    """The services of one request, each made when it is first asked for."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._resources: Resources = request.registry.resources
+
+    @property
+    def settings(self) -> Settings:
+        """The service's settings."""
+        return self._resources.settings
+
+    @property
+    def renditions(self) -> RenditionService:
+        """Makes the pictures that clients get."""
+        return self._resources.renditions
+
+    @property
+    def storage(self) -> Storage:
+        """Where images are kept."""
+        return self._resources.storage
+
+    @property
+    def waiting_room(self) -> WaitingRoom:
+        """Where requests wait for a capture."""
+        room: WaitingRoom = self._request.registry.waiting_room
+        return room
+
+    @cached_property
+    def keys(self) -> KeyService:
+        """The API keys."""
+        return KeyService(self._request.dbsession, self._resources.box)
+
+    @cached_property
+    def snapshots(self) -> SnapshotService:
+        """The snapshots."""
+        return SnapshotService(
+            self._request.dbsession,
+            self._resources.capture_limits,
+            self._wake_after_commit,
+            ttl=self.settings.ttl,
+            queue_limit=self.settings.queue_limit,
+        )
+
+    def requester(self) -> str:
+        """Name the caller by its network address, without keeping the address itself."""
+        return "address:" + self._resources.box.digest(self._request.client_addr or "")
+
+    def commit(self) -> None:
+        """Commit now and go on in a new transaction: what follows waits for others to act on it."""
+        self._request.tm.commit()
+        self._request.tm.begin()
+
+    def _wake_after_commit(self) -> None:
+        def wake(committed: bool) -> None:
+            if committed:
+                self._resources.wake()
+
+        self._request.tm.get().addAfterCommitHook(wake)

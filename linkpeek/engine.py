@@ -1,0 +1,125 @@
+"""The capture engine as threads see it: one event loop, one browser, blocking calls.
+
+Celery's threads, and the command line, each wait here for their own capture
+while all of them run on one loop that owns the browser and the egress guard.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import Any
+
+from linkpeek.capture import Browser, Capture, CaptureRequest
+from linkpeek.capture.executable import find_executable
+from linkpeek.egress import Guard
+from linkpeek.egress.resolver import DnsResolver
+from linkpeek.errors import CaptureTimeout, ConfigurationError
+from linkpeek.settings import Settings
+
+log = logging.getLogger(__name__)
+
+START_TIME, STOP_TIME = 30, 10
+#: Seconds beyond its own time limit after which a capture is given up from outside.
+OVERTIME = 5
+
+
+class Interrupted(Exception):
+    """The capture was cut off because the engine stops; it says nothing about the page."""
+
+
+class Engine:
+    """A browser on a loop in a thread of its own.
+
+    :param settings: which browser, and what it may reach.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="browser", daemon=True)
+        self._running: set[Future[Capture]] = set()
+        self._browser: Browser | None = None
+
+    @property
+    def browser_version(self) -> str | None:
+        """The browser's name and version, once it runs."""
+        return self._browser.version if self._browser else None
+
+    def start(self) -> None:
+        """Start the browser.
+
+        :raises ConfigurationError: when it must not or cannot be started.
+        """
+        require_safe_user(self._settings)
+        executable = find_executable(self._settings.chromium)
+        self._thread.start()
+        self._run(self._start(executable), START_TIME)
+
+    def capture(self, request: CaptureRequest) -> Capture:
+        """Capture one page; blocks for ``request.timeout`` seconds at most, and a little.
+
+        :raises CaptureError: when there is no picture of the page to be had.
+        :raises Interrupted: when the engine was stopped meanwhile.
+        """
+        future = asyncio.run_coroutine_threadsafe(self._capture(request), self._loop)
+        self._running.add(future)
+        try:
+            return future.result(request.timeout + OVERTIME)
+        except CancelledError:
+            raise Interrupted from None
+        except TimeoutError:
+            future.cancel()
+            raise CaptureTimeout("The page took too long.") from None
+        finally:
+            self._running.discard(future)
+
+    def interrupt(self) -> None:
+        """Cut off every capture that is running."""
+        for future in list(self._running):
+            future.cancel()
+
+    def stop(self) -> None:
+        """Close the browser and end the thread."""
+        if not self._thread.is_alive():
+            return
+        self.interrupt()
+        try:
+            self._run(self._stop(), STOP_TIME)
+        except Exception:
+            log.exception("the browser did not close in order")
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(STOP_TIME)
+
+    def _run(self, coroutine: Coroutine[Any, Any, None], time_limit: float) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(time_limit)
+
+    async def _start(self, executable: Path) -> None:
+        settings = self._settings
+        guard = Guard(DnsResolver(), ports=settings.egress_ports, allow=settings.egress_allow)
+        self._browser = Browser(executable, sandbox=os.geteuid() != 0, open_session=guard)
+        await self._browser.start()
+
+    async def _capture(self, request: CaptureRequest) -> Capture:
+        if self._browser is None:
+            raise Interrupted
+        return await self._browser.capture(request)
+
+    async def _stop(self) -> None:
+        if self._browser is not None:
+            await self._browser.close()
+
+
+def require_safe_user(settings: Settings) -> None:
+    """See to it that no browser opens strangers' pages as root by accident.
+
+    :raises ConfigurationError: as root, unless the settings allow it.
+    """
+    if os.geteuid() == 0 and not settings.allow_root:
+        raise ConfigurationError(
+            "the worker does not run as root, where Chromium has no sandbox: run it as another user, "
+            "or set linkpeek.allow_root = true if this machine is only for trying out"
+        )

@@ -1,0 +1,39 @@
+"""The database's schema: made and brought up to date by Alembic, in the package itself."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Engine
+
+from linkpeek.db import translated
+from linkpeek.errors import ConfigurationError
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "linkpeek:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def upgrade(engine: Engine) -> None:
+    """Make the schema, or bring it up to date; keeps all data."""
+    config = _config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def require_current(engine: Engine) -> None:
+    """See to it that the schema is the one this version works with.
+
+    :raises ConfigurationError: when ``linkpeek init`` has to be run, or the
+        database belongs to a newer version.
+    """
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    with translated(), engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current != head:
+        have = "not initialised" if current is None else f"at schema {current}, not {head}"
+        raise ConfigurationError(f"the database is {have}; run `linkpeek init CONFIG.ini`")

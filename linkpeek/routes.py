@@ -1,0 +1,20 @@
+"""The URL map, whole."""
+
+from pyramid.config import Configurator
+
+#: A year: what is stored or versioned never changes under its URL.
+IMMUTABLE = 365 * 24 * 3600
+
+
+def includeme(config: Configurator) -> None:
+    """Add all routes; the views are found by their names."""
+    config.add_route("home", "/")
+    config.add_route("generator.create", "/captures", request_method="POST")
+    config.add_route("generator.show", "/captures/{token:[0-9a-f]{32}}")
+    config.add_route("docs", "/docs")
+    config.add_route("api_v1", "/api/v1")
+    config.add_route("snapshot", "/snapshots/{path:.*}")
+    config.add_route("healthz", "/healthz")
+    config.add_route("readyz", "/readyz")
+    config.add_route("metrics", "/metrics")
+    config.add_static_view("static", "linkpeek:static", cache_max_age=IMMUTABLE)

@@ -1,0 +1,197 @@
+"""Snapshots from the working side: claiming, finishing, failing, giving back.
+
+A worker holds a snapshot under a lease. Whatever it does afterwards is done
+only if the lease is still its own, so a worker that was thought dead cannot
+overwrite what another one did meanwhile.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, sessionmaker
+
+from linkpeek.capture import Capture, CaptureRequest
+from linkpeek.db import transaction, utcnow
+from linkpeek.errors import CaptureError, LinkPeekError
+from linkpeek.models import Snapshot, State
+from linkpeek.services.renditions import master_path
+from linkpeek.storage import Storage, snapshot_folder
+
+#: How often a capture is tried in all before a passing fault counts as lasting.
+MAX_ATTEMPTS = 3
+#: Seconds before the second and the third attempt.
+BACK_OFF = (1, 4)
+#: Seconds that a lease lasts beyond the time a capture may take: for storing.
+LEASE_MARGIN = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A snapshot that this worker may work on."""
+
+    snapshot_id: int
+    token: str
+    attempt: int
+    request: CaptureRequest
+    #: Seconds that it was queued.
+    queued: float
+
+
+class CaptureService:
+    """What a worker does with the queue of snapshots.
+
+    :param worker_id: the worker's own name in leases.
+    :param capture_timeout: seconds one capture may take.
+    """
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        storage: Storage,
+        worker_id: str,
+        capture_timeout: float,
+        now: Callable[[], datetime] = utcnow,
+    ) -> None:
+        self._sessions = sessions
+        self._storage = storage
+        self._worker_id = worker_id
+        self._timeout = capture_timeout
+        self._now = now
+
+    def claim(self) -> Claim | None:
+        """Take the next snapshot under a lease; None when there is nothing to do.
+
+        Whoever asked for captures is served in turn: first the one whose last
+        capture began longest ago, so a long queue of one does not hold up another.
+        """
+        while True:
+            with transaction(self._sessions) as session:
+                snapshot_id = session.scalar(_next(self._now()))
+                if snapshot_id is None:
+                    return None
+                claim = self._take(session, snapshot_id)
+            if claim is not None:
+                return claim
+
+    def _take(self, session: Session, snapshot_id: int) -> Claim | None:
+        now = self._now()
+        taken = session.execute(
+            sa.update(Snapshot)
+            .where(Snapshot.id == snapshot_id, Snapshot.state == State.QUEUED)
+            .values(
+                state=State.CAPTURING,
+                attempts=Snapshot.attempts + 1,
+                started_at=now,
+                lease_owner=self._worker_id,
+                lease_until=now + timedelta(seconds=self._timeout + LEASE_MARGIN),
+            )
+        )
+        if not taken.rowcount:  # type: ignore[attr-defined]
+            return None
+        snapshot = session.get_one(Snapshot, snapshot_id)
+        request = CaptureRequest(snapshot.uri, snapshot.viewport, snapshot.reach, self._timeout)
+        queued = (now - snapshot.requested_at).total_seconds()
+        return Claim(snapshot.id, snapshot.token, snapshot.attempts, request, queued)
+
+    def finish(self, claim: Claim, capture: Capture) -> bool:
+        """Store a capture's picture and make its snapshot ready.
+
+        The row turns ready only after the picture is safely stored.
+
+        :returns: False when the lease was lost meanwhile and another worker has it.
+        :raises Unavailable: when the storage or the database cannot take it.
+        """
+        self._storage.put(master_path(claim.token), capture.image)
+        now = self._now()
+        return self._update(
+            claim,
+            state=State.READY,
+            finished_at=now,
+            lease_owner=None,
+            lease_until=None,
+            error_code=None,
+            error_message=None,
+            final_uri=capture.final_uri,
+            status_code=capture.status,
+            title=capture.title,
+            width=capture.width,
+            height=capture.height,
+            stored_bytes=len(capture.image),
+            duration=sum(capture.timings.values()),
+            browser_version=capture.browser_version,
+            truncated=capture.truncated,
+            blank=capture.blank,
+            timings={"queue": round(claim.queued, 4)}
+            | {name: round(seconds, 4) for name, seconds in capture.timings.items()},
+        )
+
+    def fail(self, claim: Claim, error: LinkPeekError) -> float | None:
+        """Record a failure: queue the snapshot again when the fault may pass, else fail it.
+
+        :returns: the seconds until the next attempt; None when there is none.
+        """
+        lasting = isinstance(error, CaptureError) and error.lasting
+        if lasting or claim.attempt >= MAX_ATTEMPTS:
+            self._update(
+                claim,
+                state=State.FAILED,
+                finished_at=self._now(),
+                lease_owner=None,
+                lease_until=None,
+                error_code=error.code,
+                error_message=error.message[:300],
+            )
+            self._storage.delete(snapshot_folder(claim.token))
+            return None
+        delay = BACK_OFF[min(claim.attempt, len(BACK_OFF)) - 1]
+        self._update(
+            claim,
+            state=State.QUEUED,
+            not_before=self._now() + timedelta(seconds=delay),
+            lease_owner=None,
+            lease_until=None,
+        )
+        return delay
+
+    def give_back(self, claim: Claim) -> None:
+        """Queue a snapshot again as if it had not been claimed: the worker has to stop."""
+        self._update(
+            claim,
+            state=State.QUEUED,
+            attempts=max(0, claim.attempt - 1),
+            lease_owner=None,
+            lease_until=None,
+        )
+
+    def _update(self, claim: Claim, **values: Any) -> bool:
+        with transaction(self._sessions) as session:
+            done = session.execute(
+                sa.update(Snapshot)
+                .where(
+                    Snapshot.id == claim.snapshot_id,
+                    Snapshot.state == State.CAPTURING,
+                    Snapshot.lease_owner == self._worker_id,
+                    Snapshot.attempts == claim.attempt,
+                )
+                .values(values)
+            )
+            return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+def _next(now: datetime) -> sa.Select[int]:
+    """Select the oldest queued snapshot of the requester who waited longest for a turn."""
+    waiting = (
+        sa.select(Snapshot.requester, sa.func.min(Snapshot.id).label("id"))
+        .where(Snapshot.state == State.QUEUED, Snapshot.not_before <= now)
+        .group_by(Snapshot.requester)
+        .subquery()
+    )
+    last_turn = (
+        sa.select(sa.func.max(Snapshot.started_at))
+        .where(Snapshot.requester == waiting.c.requester)
+        .scalar_subquery()
+    )
+    return sa.select(waiting.c.id).order_by(last_turn.asc().nulls_first(), waiting.c.id).limit(1)

@@ -1,0 +1,127 @@
+"""API keys: adding, importing, disabling, rotating, and telling who is calling."""
+
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from linkpeek.db import utcnow
+from linkpeek.errors import AccessDenied, NotFound, ParameterError
+from linkpeek.models import ApiKey
+from linkpeek.security import SecretBox, md5_token, same
+
+_APIKEY = re.compile(r"[\x21-\x7e]{1,128}")
+_MAX_SECRET, _MAX_NAME = 512, 200
+
+#: Compared against when the key is unknown, so that both cases take the same steps.
+_DECOY = secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One way to read a request's address and size, as its client may have meant them."""
+
+    uri: str
+    size: str
+
+
+class KeyService:
+    """The API keys of one database.
+
+    :param session: the session to work in; the caller commits.
+    :param box: encrypts and decrypts the secrets.
+    """
+
+    def __init__(self, session: Session, box: SecretBox, now: Callable[[], datetime] = utcnow) -> None:
+        self._session = session
+        self._decrypt = _cached_decrypt(box)
+        self._box = box
+        self._now = now
+
+    def add(self, name: str, apikey: str | None = None, secret: str | None = None) -> tuple[ApiKey, str]:
+        """Add a key, new or brought along from an older service.
+
+        :returns: the key and its secret, which is shown only now.
+        :raises ParameterError: ``bad-key`` for an unusable name, key or secret, ``key-exists``.
+        """
+        apikey = secrets.token_urlsafe(18) if apikey is None else apikey
+        secret = secrets.token_urlsafe(32) if secret is None else secret
+        _check(name, apikey, secret)
+        if self._find(apikey) is not None:
+            raise ParameterError("There is such an API key already.", code="key-exists")
+        key = ApiKey(
+            apikey=apikey, name=name, encrypted_secret=self._box.encrypt(secret), created_at=self._now()
+        )
+        self._session.add(key)
+        self._session.flush()
+        return key, secret
+
+    def list(self) -> Sequence[ApiKey]:
+        """Give all keys, oldest first."""
+        return self._session.scalars(sa.select(ApiKey).order_by(ApiKey.id)).all()
+
+    def disable(self, apikey: str) -> ApiKey:
+        """Disable a key; its requests are refused from now on.
+
+        :raises NotFound: when there is no such key.
+        """
+        key = self._get(apikey)
+        key.disabled_at = key.disabled_at or self._now()
+        return key
+
+    def rotate(self, apikey: str, secret: str | None = None) -> tuple[ApiKey, str]:
+        """Give a key a new secret; the old one stops working at once.
+
+        :raises NotFound: when there is no such key.
+        """
+        key = self._get(apikey)
+        secret = secrets.token_urlsafe(32) if secret is None else secret
+        _check(key.name, apikey, secret)
+        key.encrypted_secret = self._box.encrypt(secret)
+        return key, secret
+
+    def authenticate(self, apikey: str, token: str, meanings: Sequence[Meaning]) -> tuple[ApiKey, Meaning]:
+        """Find who is calling, and which meaning of the request the token was made for.
+
+        :raises AccessDenied: for an unknown or disabled key and for a wrong token alike.
+        """
+        key = self._find(apikey)
+        usable = key is not None and key.disabled_at is None and key.md5_tokens
+        secret = self._decrypt(key.encrypted_secret) if key is not None else _DECOY
+        meant = None
+        for meaning in meanings:
+            if same(token, md5_token(secret, meaning.uri, meaning.size)) and meant is None:
+                meant = meaning
+        if key is None or not usable or meant is None:
+            raise AccessDenied("The API key or the token is not right.")
+        return key, meant
+
+    def _find(self, apikey: str) -> ApiKey | None:
+        return self._session.scalar(sa.select(ApiKey).where(ApiKey.apikey == apikey))
+
+    def _get(self, apikey: str) -> ApiKey:
+        key = self._find(apikey)
+        if key is None:
+            raise NotFound("There is no such API key.")
+        return key
+
+
+@lru_cache(maxsize=4)
+def _cached_decrypt(box: SecretBox) -> Callable[[bytes], str]:
+    # Fernet costs more than the look-up of the row; what was decrypted once
+    # stays in this process's memory, where the secret file's key is anyway.
+    return lru_cache(maxsize=4096)(box.decrypt)
+
+
+def _check(name: str, apikey: str, secret: str) -> None:
+    if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
+        raise ParameterError(f"A key's name is 1 to {_MAX_NAME} printable characters.", code="bad-key")
+    if not _APIKEY.fullmatch(apikey):
+        raise ParameterError("An API key is 1 to 128 ASCII characters without spaces.", code="bad-key")
+    if not 1 <= len(secret) <= _MAX_SECRET:
+        raise ParameterError(f"A secret is 1 to {_MAX_SECRET} characters.", code="bad-key")

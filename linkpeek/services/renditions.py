@@ -1,0 +1,52 @@
+"""Renditions: the pictures that clients get, made from a snapshot's master.
+
+The worker stores one master for each snapshot. A size that a client asks for is
+made from it the first time and stored beside it, under a path that never
+changes its content, so that Nginx can serve it from then on.
+"""
+
+from linkpeek import pictures
+from linkpeek.errors import NotFound
+from linkpeek.geometry import Size
+from linkpeek.models import Snapshot
+from linkpeek.storage import Storage, image_path
+
+#: The placeholders' folder: no snapshot's, for tokens are random.
+PLACEHOLDER_TOKEN = "0" * 32
+
+
+def master_path(token: str) -> str:
+    """Give the path of a snapshot's master, the picture as it was captured."""
+    return image_path(token, "master", "png")
+
+
+class RenditionService:
+    """Makes and finds renditions in a storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def path(self, snapshot: Snapshot, size: Size, image_format: str) -> str:
+        """Give the storage path of a snapshot in a size, making the picture where needed.
+
+        :param image_format: ``png`` or ``webp``.
+        :raises NotFound: when the master is gone or damaged: the snapshot is lost.
+        :raises Unavailable: when the storage does not answer or is full.
+        """
+        if size.is_original and image_format == "png":
+            path = master_path(snapshot.token)
+            if not self._storage.exists(path):
+                raise NotFound("The stored picture is gone.")
+            return path
+        path = image_path(snapshot.token, str(size), image_format)
+        if not self._storage.exists(path):
+            master = self._storage.get(master_path(snapshot.token))
+            self._storage.put(path, pictures.rendition(master, size, snapshot.viewport, image_format))
+        return path
+
+    def placeholder_path(self, width: int, height: int) -> str:
+        """Give the storage path of the picture that stands in while a capture is under way."""
+        path = image_path(PLACEHOLDER_TOKEN, f"{width}x{height}", "png")
+        if not self._storage.exists(path):
+            self._storage.put(path, pictures.placeholder(width, height))
+        return path

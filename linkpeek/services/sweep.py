@@ -1,0 +1,134 @@
+"""The sweep: takes back lost work, and deletes what is too old or too much.
+
+It may run at any time, on any machine, as often as one likes; every step is
+safe to be cut off and done again. Pictures go before their rows, so an
+interruption leaves a row whose picture is gone, which the next sweep removes,
+and never a picture that nobody knows of.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, sessionmaker
+
+from linkpeek.db import transaction, utcnow
+from linkpeek.models import ACTIVE_STATES, Snapshot, State
+from linkpeek.services.renditions import PLACEHOLDER_TOKEN
+from linkpeek.services.workers import WorkerService
+from linkpeek.storage import Storage, snapshot_folder
+
+BATCH = 500
+#: Seconds after which an unfinished or unknown file is certainly nobody's any more.
+STRAY_AFTER = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep did."""
+
+    taken_back: int = 0
+    expired: int = 0
+    evicted: int = 0
+    freed_bytes: int = 0
+    strays: int = 0
+
+
+class SweepService:
+    """Sweeps one database and its storage.
+
+    :param retention_days: how long finished snapshots are kept.
+    :param max_bytes: how much the storage may hold; 0 for no limit.
+    :param purge_counters: removes limits' counters that have run out.
+    """
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        storage: Storage,
+        workers: WorkerService,
+        *,
+        retention_days: int,
+        max_bytes: int,
+        purge_counters: Callable[[], object],
+        now: Callable[[], datetime] = utcnow,
+    ) -> None:
+        self._sessions = sessions
+        self._storage = storage
+        self._workers = workers
+        self._retention = timedelta(days=retention_days)
+        self._max_bytes = max_bytes
+        self._purge_counters = purge_counters
+        self._now = now
+
+    def sweep(self) -> Swept:
+        """Do all of it once.
+
+        :raises Unavailable: when the database or the storage does not answer.
+        """
+        taken_back = self._workers.bury_dead()
+        expired, freed = self._delete_expired()
+        evicted, freed_more = self._evict()
+        self._purge_counters()
+        strays = self._storage.sweep_temporary(STRAY_AFTER) + self._delete_strays()
+        return Swept(taken_back, expired, evicted, freed + freed_more, strays)
+
+    def due(self) -> int:
+        """Give how many captures could be claimed now."""
+        with transaction(self._sessions) as session:
+            due = sa.select(sa.func.count()).where(
+                Snapshot.state == State.QUEUED, Snapshot.not_before <= self._now()
+            )
+            return session.scalar(due) or 0
+
+    def _delete_expired(self) -> tuple[int, int]:
+        old = sa.and_(
+            Snapshot.state.not_in(ACTIVE_STATES), Snapshot.finished_at < self._now() - self._retention
+        )
+        count = freed = 0
+        while batch := self._oldest(old):
+            freed += self._delete(batch)
+            count += len(batch)
+        return count, freed
+
+    def _evict(self) -> tuple[int, int]:
+        if not self._max_bytes:
+            return 0, 0
+        too_much = self._storage.usage() - self._max_bytes
+        count = freed = 0
+        while freed < too_much and (batch := self._oldest(Snapshot.state == State.READY)):
+            for row in batch:
+                if freed >= too_much:
+                    break
+                freed += self._delete([row])
+                count += 1
+        return count, freed
+
+    def _oldest(self, which: sa.ColumnElement[bool]) -> list[tuple[int, str]]:
+        with transaction(self._sessions) as session:
+            rows = session.execute(
+                sa.select(Snapshot.id, Snapshot.token)
+                .where(which)
+                .order_by(Snapshot.finished_at)
+                .limit(BATCH)
+            )
+            return [(row.id, row.token) for row in rows]
+
+    def _delete(self, batch: list[tuple[int, str]]) -> int:
+        freed = sum(self._storage.delete(snapshot_folder(token)) for _, token in batch)
+        with transaction(self._sessions) as session:
+            session.execute(sa.delete(Snapshot).where(Snapshot.id.in_([row_id for row_id, _ in batch])))
+        return freed
+
+    def _delete_strays(self) -> int:
+        count = 0
+        for token in self._storage.tokens(STRAY_AFTER):
+            if token != PLACEHOLDER_TOKEN and not self._known(token):
+                self._storage.delete(snapshot_folder(token))
+                count += 1
+        return count
+
+    def _known(self, token: str) -> bool:
+        with transaction(self._sessions) as session:
+            return session.scalar(sa.select(Snapshot.id).where(Snapshot.token == token)) is not None

@@ -1,0 +1,102 @@
+"""The workers that are alive: beats, and taking back what a dead one held."""
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, sessionmaker
+
+from linkpeek.db import transaction, utcnow
+from linkpeek.errors import Unavailable
+from linkpeek.models import Snapshot, State, Worker
+from linkpeek.services.captures import MAX_ATTEMPTS
+
+#: Seconds between two beats, and after how many without one a worker counts as dead.
+BEAT = 2
+DEAD_AFTER = 15
+
+
+class WorkerService:
+    """Keeps the list of workers.
+
+    :param sessions: the database.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session], now: Callable[[], datetime] = utcnow) -> None:
+        self._sessions = sessions
+        self._now = now
+
+    def beat(self, worker_id: str, concurrency: int, browser_version: str | None) -> None:
+        """Say that a worker of this process is alive, and what it is."""
+        now = self._now()
+        with transaction(self._sessions) as session:
+            worker = session.get(Worker, worker_id)
+            if worker is None:
+                worker = Worker(id=worker_id, host=socket.gethostname(), pid=os.getpid(), started_at=now)
+                session.add(worker)
+            worker.concurrency = concurrency
+            worker.browser_version = browser_version
+            worker.beat_at = now
+
+    def leave(self, worker_id: str) -> None:
+        """Take a worker that stops cleanly off the list."""
+        with transaction(self._sessions) as session:
+            session.execute(sa.delete(Worker).where(Worker.id == worker_id))
+
+    def alive(self) -> list[Worker]:
+        """Give the workers that beat lately."""
+        with transaction(self._sessions) as session:
+            since = self._now() - timedelta(seconds=DEAD_AFTER)
+            return list(session.scalars(sa.select(Worker).where(Worker.beat_at >= since)))
+
+    def require_alive(self) -> None:
+        """See whether a worker is alive.
+
+        :raises Unavailable: ``no-worker``.
+        """
+        if not self.alive():
+            raise Unavailable("No capture worker is running.", code="no-worker")
+
+    def bury_dead(self) -> int:
+        """Take back what dead workers held, and what outlived its lease.
+
+        A worker is dead when it has not beaten for a while, or when it ran on
+        this machine and its process is gone. What it worked on is queued again,
+        or failed when that was its last attempt.
+
+        :returns: how many snapshots were taken back.
+        """
+        now = self._now()
+        with transaction(self._sessions) as session:
+            workers = session.scalars(sa.select(Worker)).all()
+            dead = [worker.id for worker in workers if self._is_dead(worker, now)]
+            if dead:
+                session.execute(sa.delete(Worker).where(Worker.id.in_(dead)))
+            living = {worker.id for worker in workers} - set(dead)
+            lost = sa.and_(
+                Snapshot.state == State.CAPTURING,
+                sa.or_(Snapshot.lease_until < now, Snapshot.lease_owner.not_in(living)),
+            )
+            released = {"lease_owner": None, "lease_until": None}
+            failed = session.execute(
+                sa.update(Snapshot)
+                .where(lost, Snapshot.attempts >= MAX_ATTEMPTS)
+                .values(
+                    state=State.FAILED,
+                    finished_at=now,
+                    error_code="worker-lost",
+                    error_message="The capture was interrupted again and again.",
+                    **released,
+                )
+            )
+            queued = session.execute(
+                sa.update(Snapshot).where(lost).values(state=State.QUEUED, not_before=now, **released)
+            )
+            return failed.rowcount + queued.rowcount  # type: ignore[attr-defined, no-any-return]
+
+    def _is_dead(self, worker: Worker, now: datetime) -> bool:
+        if now - worker.beat_at > timedelta(seconds=DEAD_AFTER):
+            return True
+        return worker.host == socket.gethostname() and not os.path.exists(f"/proc/{worker.pid}")

@@ -1,0 +1,92 @@
+"""API v1: the one address that the historic clients call."""
+
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.view import view_config
+
+from linkpeek.address import parse_address, with_scheme
+from linkpeek.errors import NotFound
+from linkpeek.geometry import Size, Viewport, parse_size, parse_viewport
+from linkpeek.models import Snapshot
+from linkpeek.services.snapshots import Target
+from linkpeek.views.api_query import parse_query, parse_ttl
+
+#: Seconds after which a client that got the placeholder may ask again.
+RETRY_AFTER = 5
+
+
+@view_config(route_name="api_v1", request_method=("GET", "HEAD"))
+def api_v1(request: Request) -> Response:
+    """Answer with a redirect to a picture of the page, new enough and of the right size."""
+    services, settings = request.services, request.services.settings
+    query = parse_query(request.environ.get("QUERY_STRING", ""))
+    key, meant = services.keys.authenticate(query.apikey, query.token, query.readings)
+    viewport, size = parse_viewport(meant.viewport), parse_size(meant.size)
+    request.picture_size = size.pixels(viewport)
+    address = parse_address(with_scheme(meant.uri), ports=settings.egress_ports, allow=settings.egress_allow)
+    target = Target(address.uri, viewport, size.extent(viewport))
+    return peek(request, target, size, parse_ttl(meant.ttl), f"key:{key.id}")
+
+
+def peek(request: Request, target: Target, size: Size, max_age: int | None, requester: str) -> Response:
+    """Find or make a snapshot, waiting for it where that is needed, and redirect to its picture."""
+    try:
+        return _peek(request, target, size, max_age, requester)
+    except PictureLost as lost:
+        request.services.snapshots.lost(lost.snapshot_id)
+        request.services.commit()
+    return _peek(request, target, size, max_age, requester)
+
+
+class PictureLost(Exception):
+    """A ready snapshot turned out to have no picture any more."""
+
+    def __init__(self, snapshot_id: int) -> None:
+        super().__init__(snapshot_id)
+        self.snapshot_id = snapshot_id
+
+
+def _peek(request: Request, target: Target, size: Size, max_age: int | None, requester: str) -> Response:
+    services = request.services
+    ticket = services.snapshots.request(target, max_age=max_age, requester=requester)
+    if ticket.ready is not None:
+        return _picture(request, ticket.ready, size, "ready" if ticket.fresh else "stale")
+    pending_id = ticket.pending.id
+    services.commit()
+    if not services.waiting_room.wait(pending_id):
+        return _placeholder(request, size, target.viewport)
+    return _picture(request, services.snapshots.finished(pending_id), size, "ready")
+
+
+def _picture(request: Request, snapshot: Snapshot, size: Size, state: str) -> Response:
+    image_format = "webp" if accepts_webp(request) else "png"
+    try:
+        path = request.services.renditions.path(snapshot, size, image_format)
+    except NotFound:
+        raise PictureLost(snapshot.id) from None
+    return _redirect(
+        request, path, state, cache_control="private, max-age=60" if state == "ready" else "no-store"
+    )
+
+
+def _placeholder(request: Request, size: Size, viewport: Viewport) -> Response:
+    path = request.services.renditions.placeholder_path(*size.pixels(viewport))
+    response = _redirect(request, path, "pending", cache_control="no-store")
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+def _redirect(request: Request, path: str, state: str, *, cache_control: str) -> Response:
+    return Response(
+        status=302,
+        location=request.route_url("snapshot", path=path),
+        headers={"X-LinkPeek-State": state, "Cache-Control": cache_control, "Vary": "Accept"},
+        content_type="text/plain",
+    )
+
+
+def accepts_webp(request: Request) -> bool:
+    """Tell whether the client says that it understands WebP; ``*/*`` does not say so."""
+    return any(
+        media.lower() == "image/webp" and quality > 0 for media, quality, *_ in request.accept.parsed or ()
+    )

@@ -1,0 +1,131 @@
+"""Reading API v1's query string the way its clients in the wild write it.
+
+Some percent-encode ``uri`` with ``%20``, some with ``+``, and some leave it raw,
+so that the page's own ``&`` end up among our parameters. A raw query string can
+mean several things; all of them are listed, and the token, which its client made
+from what it meant, tells which one it was.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import unquote, unquote_plus
+
+from linkpeek.errors import ParameterError
+from linkpeek.services.keys import Meaning
+
+PARAMETERS = frozenset({"uri", "apikey", "token", "size", "viewport", "ttl"})
+#: Bytes: an address of 2048 characters, each percent-encoded as four bytes of
+#: UTF-8, and as much again for everything else.
+MAX_QUERY = 32 * 1024
+#: More parts than any address of the wild has; bounds the meanings to compare.
+MAX_PARTS = 100
+MAX_TTL = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Meaning):
+    """One way to read the whole query."""
+
+    viewport: str
+    ttl: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiQuery:
+    """A query: who says it is asking, and all that it may be asking for."""
+
+    apikey: str
+    token: str
+    readings: list[Reading]
+
+
+def parse_query(query: str) -> ApiQuery:
+    """Read a query string.
+
+    :param query: as WSGI gives it: bytes decoded as latin-1.
+    :raises ParameterError: ``missing-parameter``, ``repeated-parameter``,
+        ``bad-encoding``, ``query-too-long``.
+    """
+    if len(query) > MAX_QUERY:
+        raise ParameterError("The query is too long.", code="query-too-long")
+    parts = _utf8(query).split("&")
+    if len(parts) > MAX_PARTS:
+        raise ParameterError("The query has too many parts.", code="query-too-long")
+    start = next((index for index, part in enumerate(parts) if _name(part) == "uri"), None)
+    if start is None:
+        raise ParameterError("The parameter uri is missing.", code="missing-parameter")
+    problem: ParameterError | None = None
+    found: list[tuple[dict[str, str], list[str]]] = []
+    for end in range(start + 1, len(parts) + 1):
+        try:
+            others = _parameters(parts[:start] + parts[end:])
+        except ParameterError as exc:
+            problem = problem or exc
+        else:
+            found.append((others, _spellings("&".join(parts[start:end]).partition("=")[2])))
+    if not found:
+        raise problem or ParameterError("The query is not understood.", code="missing-parameter")
+    first = found[0][0]
+    readings = [
+        Reading(uri, others.get("size", ""), others.get("viewport", ""), others.get("ttl", ""))
+        for others, uris in found
+        for uri in uris
+    ]
+    return ApiQuery(first["apikey"], first["token"], list(dict.fromkeys(readings)))
+
+
+def parse_ttl(text: str) -> int | None:
+    """Read ``ttl``: whole seconds, or nothing.
+
+    :raises ParameterError: ``bad-ttl``.
+    """
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_TTL):
+        raise ParameterError(f"ttl must be whole seconds, from 0 to {MAX_TTL}.", code="bad-ttl")
+    return int(text)
+
+
+def _utf8(query: str) -> str:
+    try:
+        return query.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        raise ParameterError("The query is not UTF-8.", code="bad-encoding") from None
+
+
+def _decode(text: str) -> str:
+    try:
+        return unquote_plus(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ParameterError("A parameter is not UTF-8.", code="bad-encoding") from None
+
+
+def _name(part: str) -> str:
+    return part.partition("=")[0]
+
+
+def _parameters(parts: list[str]) -> dict[str, str]:
+    """Read the parameters beside ``uri``; there must be a key and a token, and nothing twice."""
+    values: dict[str, str] = {}
+    for part in parts:
+        name, _, value = part.partition("=")
+        if name not in PARAMETERS:
+            continue
+        if name in values or name == "uri":
+            raise ParameterError(f"The parameter {name} is repeated.", code="repeated-parameter")
+        values[name] = _decode(value)
+    for name in ("apikey", "token"):
+        if not values.get(name):
+            raise ParameterError(f"The parameter {name} is missing.", code="missing-parameter")
+    return values
+
+
+def _spellings(raw: str) -> list[str]:
+    """List what a client may have meant by a value: as a form, percent-encoded, or as it stands."""
+    spellings = [raw]
+    for decode in (unquote_plus, unquote):
+        try:
+            spellings.append(decode(raw, errors="strict"))
+        except UnicodeDecodeError:
+            continue
+    # Clients that encode at all are by far the most: their reading comes first.
+    return list(dict.fromkeys([*spellings[1:], raw]))
