@@ -35,6 +35,9 @@ _FINER = 4
 #: The least height, in pixels, of a picture that has room for a symbol above words.
 _ROOM_FOR_BOTH = 64
 
+#: The side, in pixels, of a symbol that stands without words.
+_LARGEST_ALONE = 48
+
 
 def placeholder(width: int, height: int) -> bytes:
     """Give a calm PNG that says a capture is under way.
@@ -58,23 +61,23 @@ def _picture(width: int, height: int, message: str, look: Look, symbol: Symbol) 
     margin = max(1, min(width, height) // 12)
     room = (width - 2 * margin, height - 2 * margin)
     side = _symbol_side(width, height)
-    below = fit(message, room[0], room[1] - side - side // 3) if height >= _ROOM_FOR_BOTH else None
+    below = fit(message, room[0], room[1] - side - side // 4) if height >= _ROOM_FOR_BOTH else None
     if below is not None:
-        top = (height - side - side // 3 - below.height) // 2
+        top = (height - side - side // 4 - below.height) // 2
         _paste(canvas, symbol(side, look), top)
-        _write(canvas, below, top + side + side // 3, look)
+        _write(canvas, below, top + side + side // 4, look)
     elif (alone := fit(message, *room)) is not None:
         _write(canvas, alone, (height - alone.height) // 2, look)
     else:
-        side = max(10, min(room))
+        side = max(10, min(*room, _LARGEST_ALONE))
         _paste(canvas, symbol(side, look), (height - side) // 2)
     buffer = io.BytesIO()
-    canvas.save(buffer, "PNG", compress_level=9)
+    canvas.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
 def _symbol_side(width: int, height: int) -> int:
-    return max(16, min(width // 4, height // 3, 480))
+    return max(16, min(width // 5, height // 4, 480))
 
 
 def _paste(canvas: Image.Image, symbol: Image.Image, top: int) -> None:

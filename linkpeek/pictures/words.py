@@ -16,8 +16,12 @@ SIZES = (120, 96, 80, 64, 52, 44, 36, 30, 26, 22, 20, 18, 16, 15, 14, 13, 12, 11
 MAX_LENGTH = 300
 
 #: Lines at most, and letters at most this part of the width, so large pictures do not shout.
-_MAX_LINES = 6
+_MAX_LINES = 8
 _LARGEST_PART = 14
+
+#: Words of at least this many letters, such as a host's name, may be broken; at small sizes only.
+_LONG_WORD = 17
+_BREAKING_SIZES = tuple(size for size in SIZES if size <= 12)
 
 _SUBSTITUTES = {"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{EURO SIGN}": "EUR"}
 _IN_FONT = frozenset(map(chr, range(0x20, 0x7F))) | {
@@ -50,16 +54,24 @@ def fit(text: str, width: int, height: int) -> Block | None:
     :returns: None if the box is too small for letters that can be read.
     """
     words = _drawable(text).split()
+    largest = max(SIZES[-4], max(width, 2 * height) // _LARGEST_PART)
     for size in SIZES:
-        line_height = round(size * 1.3)
-        most = min(_MAX_LINES, height // line_height)
-        if not words or most < 1 or (size > SIZES[-4] and size > max(width, 2 * height) // _LARGEST_PART):
-            continue
-        font = _font(size)
-        lines = _wrapped(words, font, width)
-        if lines is not None and len(lines) <= most:
-            return Block(lines, font, line_height)
+        if size <= largest and (block := _block(words, size, width, height)) is not None:
+            return block
+    for size in _BREAKING_SIZES:
+        if (block := _block(_broken(words, _font(size), width), size, width, height)) is not None:
+            return block
     return None
+
+
+def _block(words: list[str], size: int, width: int, height: int) -> Block | None:
+    """Break words into lines, in letters of one size; None if they do not fit."""
+    font, line_height = _font(size), round(size * 1.3)
+    most = min(_MAX_LINES, height // line_height)
+    lines = _wrapped(words, font, width) if most > 0 else None
+    if not lines or len(lines) > most:
+        return None
+    return Block(_balanced(lines, font, width), font, line_height)
 
 
 def _drawable(text: str) -> str:
@@ -80,16 +92,40 @@ def _drawable_letter(letter: str) -> str:
 
 def _wrapped(words: list[str], font: ImageFont.FreeTypeFont, width: int) -> list[str] | None:
     """Fill lines with words; None if one word is wider than a line."""
-    lines = [""]
+    lines: list[str] = []
     for word in words:
-        if font.getlength(word) > width:
-            return None
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        elif font.getlength(word) <= width:
             lines.append(word)
+        else:
+            return None
     return lines
+
+
+def _balanced(lines: list[str], font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Make as many lines of about the same length."""
+    words = " ".join(lines).split()
+    while width := width * 19 // 20:
+        narrower = _wrapped(words, font, width)
+        if narrower is None or len(narrower) > len(lines):
+            break
+        lines = narrower
+    return lines
+
+
+def _broken(words: list[str], font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Break the long words that are wider than a line into parts that each fill one."""
+    parts = []
+    for word in words:
+        start = 0
+        if len(word) >= _LONG_WORD:
+            for end in range(2, len(word) + 1):
+                if end - start > 1 and font.getlength(word[start:end]) > width:
+                    parts.append(word[start : end - 1])
+                    start = end - 1
+        parts.append(word[start:])
+    return parts
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
