@@ -1,0 +1,218 @@
+"""The warm browser: takes captures, replaces itself when it is old, ill or dead."""
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from linkpeek.capture.cdp import ConnectionClosed, ProtocolError
+from linkpeek.capture.failures import failure
+from linkpeek.capture.model import Capture, CaptureRequest, Egress
+from linkpeek.capture.pipeline import Pipeline
+from linkpeek.capture.process import Chromium
+from linkpeek.capture.profile import remove_stale
+from linkpeek.capture.stage import Stage, user_agent
+from linkpeek.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+#: Captures after which a browser is replaced: what leaks, leaks no further.
+RECYCLE_AFTER = 500
+
+#: Empty stages that are kept ready, so that a capture starts with its navigation.
+READY = 1
+
+#: Seconds beyond its own limit after which a capture is given up from outside.
+GRACE = 1.0
+
+
+class Browser:
+    """One Chromium that captures pages, several at once, each in a context of its own.
+
+    All methods belong to one event loop, on a thread that lives as long as the
+    browser should (see ``process``).
+    """
+
+    def __init__(
+        self,
+        executable: Path,
+        *,
+        egress: Egress,
+        sandbox: bool = True,
+        recycle_after: int = RECYCLE_AFTER,
+        ready: int = READY,
+    ) -> None:
+        """:param executable: what ``find_executable`` gives.
+
+        :param egress: where each capture gets its way out from.
+        :param sandbox: False only where the process is root.
+        :param ready: empty pages kept ready.
+        """
+        self._executable = executable
+        self._egress = egress
+        self._sandbox = sandbox
+        self._recycle_after = recycle_after
+        self._ready = ready
+        self._starting = asyncio.Lock()
+        self._engine: _Engine | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.version = ""
+
+    async def start(self) -> None:
+        """Start the browser, so that the first capture does not wait for it.
+
+        :raises Unavailable: it does not start, and why.
+        """
+        await asyncio.to_thread(remove_stale)
+        await self._current()
+
+    async def capture(self, request: CaptureRequest) -> Capture:
+        """Capture a page; the answer comes within ``request.timeout`` seconds, and about a second of grace.
+
+        :raises CaptureError: (CaptureTimeout, CaptureRefused) with a code of ``failures``.
+        :raises Unavailable: the browser does not start.
+        """
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(request.timeout + GRACE):
+                return await self._capture(request, started)
+        except TimeoutError:
+            raise failure("page-timeout") from None
+
+    async def _capture(self, request: CaptureRequest, started: float) -> Capture:
+        engine, stage = await self._stage()
+        waited = asyncio.get_running_loop().time() - started
+        pipeline = Pipeline(stage, request, started, engine.version, {"context": round(waited, 4)})
+        try:
+            return await pipeline.run()
+        except ConnectionClosed:
+            raise failure("browser-crashed") from None
+        finally:
+            self._later(self._give_back(engine, stage))
+
+    async def _stage(self) -> "tuple[_Engine, Stage]":
+        """Give a fresh stage; a browser that cannot make one is replaced, once."""
+        for _ in range(2):
+            engine = await self._current()
+            engine.enter()
+            try:
+                return engine, await engine.stage()
+            except (ProtocolError, TimeoutError) as exc:
+                log.warning("the browser does not open pages (%s): replacing it", exc)
+                engine.retired = True
+                self._leave(engine)
+            except BaseException:
+                self._leave(engine)
+                raise
+        raise failure("browser-crashed")
+
+    async def _current(self) -> "_Engine":
+        """Give the engine that takes new captures, starting one where there is none."""
+        async with self._starting:
+            if self._closed:
+                raise Unavailable("The browser is closed.")
+            old = self._engine
+            if old is not None and old.is_fit(self._recycle_after):
+                return old
+            if old is not None:
+                self._retire(old)
+                self._engine = None
+            chromium = await Chromium.start(self._executable, sandbox=self._sandbox)
+            self.version = chromium.version
+            self._engine = _Engine(chromium, self._egress, self._ready)
+            return self._engine
+
+    def _retire(self, engine: "_Engine") -> None:
+        engine.retired = True
+        if engine.users == 0:
+            self._later(engine.close())
+
+    def _leave(self, engine: "_Engine") -> None:
+        engine.users -= 1
+        if engine.retired and engine.users == 0:
+            self._later(engine.close())
+
+    async def _give_back(self, engine: "_Engine", stage: Stage) -> None:
+        """Take the stage down, and the engine too where this was its last capture."""
+        try:
+            await stage.strike()
+        finally:
+            self._leave(engine)
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """End the browser and everything of it; captures under way fail."""
+        self._closed = True
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.retired = True
+            await engine.close()
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    @property
+    def pids(self) -> list[int]:
+        """The browser process that takes new captures, if there is one; for tests and health checks."""
+        return [self._engine.chromium.pid] if self._engine is not None else []
+
+
+class _Engine:
+    """One Chromium with its captures and its stages in waiting."""
+
+    def __init__(self, chromium: Chromium, egress: Egress, ready: int) -> None:
+        self.chromium = chromium
+        self.version = chromium.version
+        self.retired = False
+        self.users = 0
+        self._taken = 0
+        self._egress = egress
+        self._user_agent = user_agent(chromium.version)
+        self._ready: list[asyncio.Task[Stage]] = []
+        self._target = ready
+        self._refill()
+
+    def is_fit(self, most: int) -> bool:
+        """Whether it may take another capture."""
+        return self.chromium.is_running and not self.retired and self._taken < most
+
+    def enter(self) -> None:
+        """Count a capture in."""
+        self.users += 1
+        self._taken += 1
+
+    async def stage(self) -> Stage:
+        """Give a stage nobody used before."""
+        waiting = self._ready.pop(0) if self._ready else self._build()
+        try:
+            return await waiting
+        finally:
+            self._refill()
+
+    def _build(self) -> "asyncio.Task[Stage]":
+        building = Stage.build(self.chromium.connection, self._egress, self._user_agent)
+        return asyncio.get_running_loop().create_task(building)
+
+    def _refill(self) -> None:
+        while not self.retired and self.chromium.is_running and len(self._ready) < self._target:
+            self._ready.append(self._build())
+
+    async def close(self) -> None:
+        """Drop the stages in waiting and end the browser."""
+        self.retired = True
+        ready, self._ready = self._ready, []
+        for waiting in ready:
+            waiting.cancel()
+        stages = await asyncio.gather(*ready, return_exceptions=True)
+        await self.chromium.close()
+        for stage in stages:
+            if isinstance(stage, Stage):
+                with contextlib.suppress(Exception):
+                    await stage.strike()
+
+

@@ -1,0 +1,224 @@
+"""A small DevTools protocol client over the browser's two pipes.
+
+Chromium started with ``--remote-debugging-pipe`` reads commands from its file
+descriptor 3 and writes answers and events to 4: JSON messages, each ended by a
+NUL byte. No port is opened that another process could connect to, and a browser
+whose pipe closes ends by itself. Sessions are "flat": every message of a page
+carries its ``sessionId``.
+
+https://chromedevtools.github.io/devtools-protocol/
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+Params = Mapping[str, Any]
+Handler = Callable[[dict[str, Any]], None]
+
+#: Seconds a command may take when its caller says nothing. The browser answers
+#: its own commands within milliseconds; this is for a machine under load.
+COMMAND_TIMEOUT = 15.0
+
+#: Bytes. A longer message is dropped instead of kept: the largest that is
+#: wanted, a picture of 3840 x 16384 pixels of noise, has about 340 MB as base64.
+MAX_MESSAGE = 400 * 1024 * 1024
+
+
+class ProtocolError(Exception):
+    """The browser answered a command with an error."""
+
+
+class CommandTimeout(ProtocolError):
+    """The browser did not answer a command in time."""
+
+
+class ConnectionClosed(ProtocolError):
+    """The browser is gone; every call that waited for it fails with this."""
+
+
+class Connection:
+    """One browser's pipe pair: commands out, answers and events in.
+
+    Belongs to the event loop it was opened on; no method may be called from
+    another thread.
+    """
+
+    def __init__(self) -> None:
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._sessions: dict[str, Session] = {}
+        self._last_id = 0
+        self._writer: asyncio.WriteTransport | None = None
+        self._reader: asyncio.ReadTransport | None = None
+        self.browser = Session(self, None)
+
+    @classmethod
+    async def open(cls, read_fd: int, write_fd: int) -> "Connection":
+        """Take over two pipe ends: what the browser writes, and what it reads."""
+        loop = asyncio.get_running_loop()
+        self = cls()
+        self._reader, _ = await loop.connect_read_pipe(lambda: _Reading(self), open(read_fd, "rb", 0))
+        self._writer, _ = await loop.connect_write_pipe(lambda: _Writing(self), open(write_fd, "wb", 0))
+        return self
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the browser is gone."""
+        return self.closed.done()
+
+    def session(self, session_id: str) -> "Session":
+        """Give the session that Chromium named so in ``Target.attachToTarget``."""
+        session = self._sessions[session_id] = Session(self, session_id)
+        return session
+
+    def forget(self, session: "Session") -> None:
+        """Drop a session: what still comes for it goes nowhere."""
+        if session.id is not None:
+            self._sessions.pop(session.id, None)
+        session.handlers.clear()
+
+    def close(self) -> None:
+        """Close both pipes and fail every call that waits; may be repeated."""
+        if self.closed.done():
+            return
+        self.closed.set_result(None)
+        for transport in (self._writer, self._reader):
+            if transport is not None:
+                transport.close()
+        calls, self._calls = self._calls, {}
+        for answer in calls.values():
+            if not answer.done():
+                answer.set_exception(ConnectionClosed("the browser is gone"))
+                answer.exception()  # a caller that was cancelled never asks: no "never retrieved" warning
+
+    def post(self, method: str, params: Params | None, session_id: str | None) -> "asyncio.Future[dict[str, Any]]":
+        """Send a command at once and give the future of its result."""
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        if self._writer is None or self.closed.done():
+            answer.set_exception(ConnectionClosed("the browser is gone"))
+            answer.exception()
+            return answer
+        self._last_id += 1
+        message = {"id": self._last_id, "method": method, "params": params or {}}
+        if session_id is not None:
+            message["sessionId"] = session_id
+        self._calls[self._last_id] = answer
+        answer.add_done_callback(lambda _, call_id=self._last_id: self._calls.pop(call_id, None))
+        self._writer.write(json.dumps(message).encode() + b"\0")
+        return answer
+
+    def receive(self, data: bytes) -> None:
+        """Take one message of the browser, without its NUL."""
+        try:
+            message = json.loads(data)
+        except ValueError:
+            log.warning("the browser sent %d bytes that are not JSON", len(data))
+            return
+        if "id" in message:
+            self._answered(message)
+            return
+        session_id = message.get("sessionId")
+        session = self.browser if session_id is None else self._sessions.get(session_id)
+        if session is not None:
+            session.dispatch(message["method"], message.get("params", {}))
+
+    def _answered(self, message: dict[str, Any]) -> None:
+        answer = self._calls.get(message["id"])
+        if answer is None or answer.done():
+            return
+        if "error" in message:
+            answer.set_exception(ProtocolError(str(message["error"].get("message", "unknown"))))
+            answer.exception()  # commands that are sent and not awaited may fail in silence
+        else:
+            answer.set_result(message.get("result", {}))
+
+
+class Session:
+    """Commands to and events from one target (or the browser itself)."""
+
+    def __init__(self, connection: Connection, session_id: str | None) -> None:
+        self.connection = connection
+        self.id = session_id
+        self.handlers: dict[str, Handler] = {}
+
+    def on(self, event: str, handler: Handler) -> None:
+        """Call ``handler`` with the parameters of each such event; one handler an event."""
+        self.handlers[event] = handler
+
+    def dispatch(self, event: str, params: dict[str, Any]) -> None:
+        """Hand an event to its handler; a handler's bug never stops the reading."""
+        handler = self.handlers.get(event)
+        if handler is None:
+            return
+        try:
+            handler(params)
+        except Exception:
+            log.exception("the handler of %s failed", event)
+
+    def post(self, method: str, **params: Any) -> "asyncio.Future[dict[str, Any]]":
+        """Send a command without waiting; the future holds its result or failure."""
+        return self.connection.post(method, params, self.id)
+
+    async def call(self, method: str, *, timeout: float = COMMAND_TIMEOUT, **params: Any) -> dict[str, Any]:
+        """Send a command and wait for its result.
+
+        :param timeout: seconds.
+        :raises CommandTimeout: no answer in time.
+        :raises ConnectionClosed: the browser is gone.
+        :raises ProtocolError: the browser refused the command.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.post(method, **params)
+        except TimeoutError:
+            raise CommandTimeout(f"{method} took more than {timeout:g} s") from None
+
+
+class _Reading(asyncio.Protocol):
+    """Cuts the browser's bytes into messages."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def data_received(self, data: bytes) -> None:
+        *ends, rest = data.split(b"\0")
+        for end in ends:
+            self._keep(end)
+            whole, oversize = b"".join(self._parts), self._size > MAX_MESSAGE
+            self._parts, self._size = [], 0
+            if not oversize:
+                self._connection.receive(whole)
+        self._keep(rest)
+
+    def _keep(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > MAX_MESSAGE:
+            self._parts.clear()
+        elif part:
+            self._parts.append(part)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.close()
+
+
+class _Writing(asyncio.BaseProtocol):
+    """Notices that the browser reads no more."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.close()
+
+    def pause_writing(self) -> None:
+        """Commands are few and small: what is not yet read waits in the transport."""
+
+    def resume_writing(self) -> None:
+        """See ``pause_writing``."""

@@ -1,0 +1,33 @@
+"""The captured image as bytes: its size, and whether there is anything on it."""
+
+import io
+import struct
+
+from PIL import Image
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+#: A picture of one colour compresses to less than a byte for this many pixels; only
+#: one that small is looked at pixel by pixel.
+_PIXELS_A_BYTE = 40
+
+
+def png_size(image: bytes) -> tuple[int, int]:
+    """Give (width, height) in pixels from the header.
+
+    :raises ValueError: not a PNG.
+    """
+    if image[:8] != _SIGNATURE or len(image) < 24:
+        raise ValueError("not a PNG")
+    width, height = struct.unpack_from(">II", image, 16)
+    return width, height
+
+
+def is_blank(image: bytes) -> bool:
+    """Whether every pixel of a PNG has the same colour."""
+    width, height = png_size(image)
+    if len(image) > 4096 + width * height / _PIXELS_A_BYTE:
+        return False
+    with Image.open(io.BytesIO(image)) as picture:
+        extremes = picture.convert("RGB").getextrema()
+    return all(low == high for low, high in extremes)

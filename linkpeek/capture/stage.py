@@ -1,0 +1,148 @@
+"""A stage: one fresh, isolated, empty page with its own way out, for one capture."""
+
+import asyncio
+import contextlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from linkpeek.capture.cdp import Connection, ProtocolError
+from linkpeek.capture.model import Egress, EgressSession
+from linkpeek.capture.watch import Watch
+from linkpeek.geometry import DEFAULT_VIEWPORT_WIDTH, Viewport
+
+#: What a stage is laid out in until a capture says otherwise.
+USUAL_VIEWPORT = Viewport(DEFAULT_VIEWPORT_WIDTH, DEFAULT_VIEWPORT_WIDTH * 3 // 4)
+
+#: Seconds the browser may take to close a page.
+STRIKE_TIMEOUT = 5.0
+
+#: Runs before any of the page's own scripts, in every frame. A service worker would
+#: outlive its page for nothing: each capture starts and ends with an empty context.
+BEFORE = """(() => {
+  if (navigator.serviceWorker) {
+    const refuse = () => Promise.reject(new DOMException('Not supported here', 'SecurityError'));
+    Object.defineProperty(ServiceWorkerContainer.prototype, 'register', {value: refuse});
+  }
+})()"""
+
+
+class Stage:
+    """A browser context, its one page, and the egress session that it goes out by."""
+
+    def __init__(self, connection: Connection, egress: EgressSession, context: str, target: str, session: str) -> None:
+        self._connection = connection
+        self._context = context
+        self.egress = egress
+        self.frame = target  # a page's main frame has its target's id
+        self.page = connection.session(session)
+        self.watch = Watch(self.page, target)
+        self.viewport = USUAL_VIEWPORT
+
+    @classmethod
+    async def build(cls, connection: Connection, egress: Egress, user_agent: dict[str, Any]) -> "Stage":
+        """Make a stage.
+
+        :param user_agent: what ``user_agent`` below gives.
+        :raises ProtocolError: the browser does not do as it is told; it should be replaced.
+        """
+        way_out = await egress.open_session()
+        context = None
+        try:
+            browser = connection.browser
+            made = await browser.call(
+                "Target.createBrowserContext",
+                disposeOnDetach=True,
+                proxyServer=way_out.proxy_url,
+                proxyBypassList="<-loopback>",
+            )
+            context = made["browserContextId"]
+            browser.post("Browser.setDownloadBehavior", behavior="deny", browserContextId=context)
+            target = await browser.call(
+                "Target.createTarget",
+                url="about:blank",
+                browserContextId=context,
+                width=USUAL_VIEWPORT.width,
+                height=USUAL_VIEWPORT.height,
+            )
+            attached = await browser.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+            self = cls(connection, way_out, context, target["targetId"], attached["sessionId"])
+            await self._set_up(user_agent)
+            return self
+        except BaseException:
+            await _dispose(connection, context, way_out)
+            raise
+
+    async def _set_up(self, user_agent: dict[str, Any]) -> None:
+        """Send all there is to set in one go; the browser works through it in order."""
+        post = self.page.post
+        sent = [
+            post("Inspector.enable"),
+            post("Page.enable"),
+            post("Page.setLifecycleEventsEnabled", enabled=True),
+            post("Network.enable", maxTotalBufferSize=0, maxResourceBufferSize=0, maxPostDataSize=0),
+            post("Network.setBypassServiceWorker", bypass=True),
+            post("Emulation.setUserAgentOverride", **user_agent),
+            post("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}]),
+            post("Page.addScriptToEvaluateOnNewDocument", source=BEFORE),
+        ]
+        async with asyncio.timeout(STRIKE_TIMEOUT * 3):
+            await asyncio.gather(*sent)
+
+    def lay_out(self, viewport: Viewport) -> None:
+        """Set the window's size in CSS pixels, one device pixel each."""
+        if viewport != self.viewport:
+            self.viewport = viewport
+            self.page.post(
+                "Emulation.setDeviceMetricsOverride",
+                width=viewport.width,
+                height=viewport.height,
+                deviceScaleFactor=1,
+                mobile=False,
+            )
+
+    async def strike(self) -> None:
+        """Take everything down: page, context with all it stored, way out. Never raises ProtocolError."""
+        self._connection.forget(self.page)
+        await _dispose(self._connection, self._context, self.egress)
+
+
+async def _dispose(connection: Connection, context: str | None, egress: EgressSession) -> None:
+    try:
+        if context is not None:
+            with contextlib.suppress(ProtocolError):
+                await connection.browser.call(
+                    "Target.disposeBrowserContext", timeout=STRIKE_TIMEOUT, browserContextId=context
+                )
+    finally:
+        await egress.close()
+
+
+def user_agent(product: str) -> dict[str, Any]:
+    """Give the parameters of ``Emulation.setUserAgentOverride``: a Chromium that says it is LinkPeek's.
+
+    :param product: the browser's own name and version, ``HeadlessChrome/1.2.3.4``.
+    """
+    full = product.partition("/")[2] or "0"
+    major = full.partition(".")[0]
+    brands = [{"brand": "Chromium", "version": major}, {"brand": "LinkPeek", "version": _own_version()}]
+    system = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
+    return {
+        "userAgent": f"{system} Chrome/{major}.0.0.0 Safari/537.36 LinkPeek/{_own_version()}",
+        "acceptLanguage": "en-US,en;q=0.9",
+        "userAgentMetadata": {
+            "brands": brands,
+            "fullVersionList": brands,
+            "platform": "Linux",
+            "platformVersion": "",
+            "architecture": "x86",
+            "model": "",
+            "mobile": False,
+        },
+    }
+
+
+def _own_version() -> str:
+    try:
+        return version("linkpeek")
+    except PackageNotFoundError:
+        return "0"
