@@ -36,7 +36,7 @@ CHECK_SECONDS = 5.0
 _FILE_MODE, _FOLDER_MODE, _PRIVATE_MODE = 0o644, 0o755, 0o700
 
 #: How often a write starts over when a deletion takes away the folder under it.
-_TRIES = 10
+_TRIES = 100
 
 _PROBE = ".probe-"
 
@@ -158,6 +158,7 @@ class FileStorage:
         self.root.parent.mkdir(parents=True, exist_ok=True)
         make_folder(self.root, _FOLDER_MODE)
         make_folder(self._temporary, _PRIVATE_MODE)
+        sync(self.root.parent)
 
     def _write(self, data: bytes) -> Path:
         """Give a temporary file that holds these bytes safely on disk, or leave nothing."""
@@ -176,15 +177,20 @@ class FileStorage:
         return temporary
 
     def _move(self, temporary: Path, target: Path) -> None:
-        """Rename to the final place; again if a deletion takes away its folder meanwhile."""
+        """Rename to the final place, and have all folders on the way there written to disk."""
+        folders = [self.root / folder for folder in target.relative_to(self.root).parents]
         for _ in range(_TRIES):
+            # A deletion may take a folder away between any two of these steps.
             with contextlib.suppress(FileNotFoundError):
-                for folder in reversed(target.relative_to(self.root).parents[:-1]):
-                    make_folder(self.root / folder, _FOLDER_MODE)
+                for folder in reversed(folders[:-1]):
+                    make_folder(folder, _FOLDER_MODE)
                 os.rename(temporary, target)
-                sync(target.parent)
-                return
-        raise Unavailable("The image could not be put in its place.", code="storage-unavailable")
+                break
+        else:
+            raise Unavailable("The image could not be put in its place.", code="storage-unavailable")
+        with contextlib.suppress(FileNotFoundError):
+            for folder in folders:
+                sync(folder)
 
     def _probe(self) -> None:
         """Do what ``put``, ``get`` and ``delete`` do, with a file in the root."""

@@ -27,13 +27,10 @@ def translated() -> Iterator[None]:
 
 
 def make_folder(folder: Path, mode: int) -> None:
-    """Make one folder, whatever the umask, and see to it that it survives a power cut."""
-    try:
+    """Make one folder, whatever the umask; it is fine if it is there."""
+    with contextlib.suppress(FileExistsError):
         folder.mkdir(mode)
-    except FileExistsError:
-        return
-    folder.chmod(mode)
-    sync(folder.parent)
+        folder.chmod(mode)
 
 
 def sync(folder: Path) -> None:
