@@ -121,6 +121,7 @@ async function start(form) {
     if (turn !== watch) return;
     history.pushState(null, "", path);
     await showResult(path);
+    reveal();
     follow(turn);
   } catch (problem) {
     say("");
@@ -132,8 +133,10 @@ async function start(form) {
 
 async function follow(turn = ++watch) {
   const result = $("#result"), path = result.dataset.json;
-  let state = result.dataset.state, wait = FIRST_PAUSE;
+  let state = result.dataset.state, wait = FIRST_PAUSE, waited = false;
   while (state === "queued" || state === "capturing") {
+    waited = true;
+    result.dataset.state = state;
     say(STATES[state]);
     await pause(wait);
     wait = Math.min(wait * GROWTH, LONGEST_PAUSE);
@@ -147,8 +150,7 @@ async function follow(turn = ++watch) {
     if (turn !== watch) return;
     mark(state);
   }
-  if (result.dataset.state !== state) await arrive(path, state);
-  else if (state === "ready") say(STATES.ready);
+  if (waited) await arrive(path, state);
 }
 
 async function arrive(path, state) {
@@ -157,8 +159,13 @@ async function arrive(path, state) {
   say(STATES[state]);
   // Who went on reading or typing elsewhere is not pulled away.
   if (idle) $("#result-title")?.focus({ preventScroll: true });
-  const box = $("#result").getBoundingClientRect();
-  if (idle && box.top > innerHeight * 0.6) $("#result").scrollIntoView({ block: "start" });
+  if (idle) reveal();
+}
+
+/** Bring the result into sight where the window is too small for form and result. */
+function reveal() {
+  const result = $("#result");
+  if (result.getBoundingClientRect().top > innerHeight * 0.6) result.scrollIntoView({ block: "start" });
 }
 
 async function copy(button) {

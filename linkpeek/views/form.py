@@ -28,13 +28,13 @@ def _viewport_choice(name: str) -> Choice:
     return Choice(name, name.capitalize(), f"{viewport.width} {TIMES} {viewport.height}")
 
 
-VIEWPORTS = (*map(_viewport_choice, NAMED_VIEWPORTS), Choice(CUSTOM, "Custom", f"width {TIMES} height"))
+VIEWPORTS = (*map(_viewport_choice, NAMED_VIEWPORTS), Choice(CUSTOM, "Custom", "your own"))
 SIZES = (
     Choice("336", "Small", "336 wide"),
     Choice("640", "Medium", "640 wide"),
     Choice("1024", "Large", "1024 wide"),
     Choice("original", "Whole page", "full size"),
-    Choice(CUSTOM, "Custom", f"width {TIMES} height"),
+    Choice(CUSTOM, "Custom", "your own"),
 )
 
 
