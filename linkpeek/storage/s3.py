@@ -24,12 +24,15 @@ from linkpeek.storage.whole import is_whole_image
 
 CHECK_SECONDS = 10.0
 
+#: Objects in one answer to a listing: the most that S3 gives.
+PAGE = 1000
+
 #: What a URL may say after ``?``, handed to boto3's client.
 _OPTIONS = frozenset({"endpoint_url", "region_name"})
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9._-]{1,100})*/?", re.ASCII)
+_PREFIX = re.compile(r"(?:/(?!\.)[A-Za-z0-9._-]{1,100})*/?", re.ASCII)
 
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _FULL = frozenset({"QuotaExceeded", "EntityTooLarge", "XMinioStorageFull", "507", "InsufficientStorage"})
@@ -149,7 +152,9 @@ class S3Storage:
         """Give ``Key``, ``Size`` and ``LastModified`` of all objects whose path starts so, in order."""
         with _translated():
             pages = self._client().get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + start):
+            for page in pages.paginate(
+                Bucket=self._bucket, Prefix=self._prefix + start, PaginationConfig={"PageSize": PAGE}
+            ):
                 yield from page.get("Contents", ())
 
     def _probe(self) -> None:
