@@ -2,6 +2,8 @@
 
 from pyramid.config import Configurator
 
+from linkpeek.views.assets import ContentVersion
+
 #: A year: what is stored or versioned never changes under its URL.
 IMMUTABLE = 365 * 24 * 3600
 
@@ -18,3 +20,4 @@ def includeme(config: Configurator) -> None:
     config.add_route("readyz", "/readyz")
     config.add_route("metrics", "/metrics")
     config.add_static_view("static", "linkpeek:static", cache_max_age=IMMUTABLE)
+    config.add_cache_buster("linkpeek:static", ContentVersion())

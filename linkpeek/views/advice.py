@@ -34,7 +34,7 @@ ADVICE: dict[str, Advice] = {
         "Use W, WxH, desktop, tablet or mobile, with 64 to 3840 pixels a side.",
     ),
     "bad-ttl": Advice(400, "The ttl is not understood.", "Use a whole number of seconds."),
-    "bad-encoding": Advice(400, "The text is not UTF-8.", "Percent-encode it as UTF-8."),
+    "bad-encoding": Advice(400, "The request cannot be read.", "Percent-encode it as UTF-8."),
     "bad-host": Advice(400, "The request names no proper host.", "Correct the header Host."),
     "missing-parameter": Advice(400, "A parameter is missing.", "Send uri, apikey and token."),
     "repeated-parameter": Advice(400, "A parameter is given twice.", "Send each parameter once."),
@@ -67,7 +67,7 @@ ADVICE: dict[str, Advice] = {
     ),
     "not-found": Advice(404, "There is no such thing here.", "Check the address, or take a new picture."),
     "method-not-allowed": Advice(405, "This address does not take such requests.", "Use GET."),
-    "request-too-large": Advice(413, "The request is too large.", "Leave out what is not needed."),
+    "request-too-large": Advice(400, "The request is too large.", "Leave out what is not needed."),
     # Limits
     "rate-limited": Advice(
         429, "Too many new pictures in too short a time.", "Wait for the time in Retry-After, then go on."

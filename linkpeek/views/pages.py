@@ -31,6 +31,8 @@ from linkpeek.views.result import Result, keeping, link_to, notes_on, pixels, pl
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", re.ASCII)
 
 
+#: Bytes: the longest address, percent-encoded, and as much again for everything else.
+MAX_FORM = 32 * 1024
 #: Pairs that show what a token is made from, with the secret of the examples.
 TOKEN_EXAMPLES = tuple(
     {"uri": uri, "size": size, "token": md5_token("sesame", uri, size)}
@@ -183,13 +185,15 @@ def _refusal(request: Request, form: Form, error: LinkPeekError) -> Response:
 def _sent_fields(request: Request) -> dict[str, str]:
     """Give the form's fields, once it is certain that the form is ours.
 
-    :raises ParameterError: ``bad-parameter``, ``bad-encoding``.
+    :raises ParameterError: ``bad-parameter``, ``bad-encoding``, ``request-too-large``.
     :raises AccessDenied: ``bad-csrf-token``.
     """
+    if (request.content_length or 0) > MAX_FORM:
+        raise ParameterError("The form is too large.", code="request-too-large")
     try:
         fields = single_values(list(request.POST.items()))
-    except UnicodeDecodeError:
-        raise ParameterError("The form is not UTF-8.", code="bad-encoding") from None
+    except ValueError:  # a UnicodeDecodeError, or a multipart body without proper boundaries
+        raise ParameterError("The form cannot be read.", code="bad-encoding") from None
     try:
         check_csrf_origin(request)
         check_csrf_token(request)
@@ -251,4 +255,6 @@ def _html(request: Request, name: str, values: dict[str, Any]) -> Response:
     response = render_to_response(f"linkpeek:templates/{name}.jinja2", values, request)
     response.cache_control = "private, no-cache"
     response.vary = ("Accept", "Cookie")
+    # Without any referrer, browsers say "Origin: null" when they send our own form.
+    response.headers["Referrer-Policy"] = "same-origin"
     return response
