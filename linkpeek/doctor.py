@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from linkpeek import __path__ as package_path
-from linkpeek.capture import CaptureRequest
+from linkpeek.capture.model import CaptureRequest
 from linkpeek.capture.fonts import missing_fonts
 from linkpeek.engine import Engine, require_safe_user
 from linkpeek.errors import CaptureError, LinkPeekError

@@ -13,9 +13,10 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
-from linkpeek.capture import Browser, Capture, CaptureRequest
+from linkpeek.capture.browser import Browser
 from linkpeek.capture.executable import find_executable
-from linkpeek.egress import Guard
+from linkpeek.capture.model import Capture, CaptureRequest
+from linkpeek.egress import EgressServer, Guard
 from linkpeek.egress.resolver import DnsResolver
 from linkpeek.errors import CaptureTimeout, ConfigurationError
 from linkpeek.settings import Settings
@@ -99,8 +100,10 @@ class Engine:
 
     async def _start(self, executable: Path) -> None:
         settings = self._settings
+        if settings.egress_allow:
+            log.warning("the egress guard also opens %s", " ".join(map(str, settings.egress_allow)))
         guard = Guard(DnsResolver(), ports=settings.egress_ports, allow=settings.egress_allow)
-        self._browser = Browser(executable, sandbox=os.geteuid() != 0, open_session=guard)
+        self._browser = Browser(executable, egress=EgressServer(guard), sandbox=os.geteuid() != 0)
         await self._browser.start()
 
     async def _capture(self, request: CaptureRequest) -> Capture:

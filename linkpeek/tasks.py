@@ -25,7 +25,10 @@ POLLING_INTERVAL = 0.05
 
 def make_celery(settings: Settings) -> Celery:
     """Make the Celery application of these settings; opens nothing."""
-    app = Celery("linkpeek", broker=settings.broker_url, set_as_current=False, fixups=[])
+    url = settings.broker_url
+    # kombu warns about a URL without a host, though this transport has none.
+    url = "filesystem://localhost" if url == "filesystem://" else url
+    app = Celery("linkpeek", broker=url, set_as_current=False, fixups=[])
     app.conf.update(
         broker_connection_retry_on_startup=True,
         broker_transport_options=_transport_options(settings),
@@ -53,6 +56,12 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
 def broker_folder(settings: Settings) -> Path:
     """Give the folder of the embedded broker's messages."""
     return settings.data_dir / "broker"
+
+
+def make_broker_folders(settings: Settings) -> None:
+    """Make the folders of the embedded broker, where that is the one in use."""
+    if settings.broker_url.startswith("filesystem:"):
+        (broker_folder(settings) / "control").mkdir(parents=True, exist_ok=True)
 
 
 class WakeUp:

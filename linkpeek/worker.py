@@ -8,6 +8,10 @@ workers held, wakes idle threads for what nobody was told about, and sweeps.
 import logging
 import threading
 import time
+import warnings
+
+from celery.platforms import SecurityWarning
+from celery.signals import worker_shutting_down
 
 from linkpeek.engine import Engine, Interrupted
 from linkpeek.errors import CaptureError, LinkPeekError, Unavailable
@@ -15,7 +19,7 @@ from linkpeek.resources import Resources
 from linkpeek.security import random_token
 from linkpeek.services.captures import CaptureService, Claim
 from linkpeek.services.workers import BEAT
-from linkpeek.tasks import CAPTURE_TASK, broker_folder, make_celery
+from linkpeek.tasks import CAPTURE_TASK, make_broker_folders, make_celery
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +72,9 @@ class CaptureWorker:
 
     def _serve(self) -> None:
         """Listen to the broker; returns after a stop signal, when all threads have ended."""
-        from celery.signals import worker_shutting_down
-
-        if self._settings.broker_url.startswith("filesystem:"):
-            (broker_folder(self._settings) / "control").mkdir(parents=True, exist_ok=True)
+        make_broker_folders(self._settings)
+        # Whether root may run a browser is this service's own decision, made before this.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
         app = make_celery(self._settings)
         app.task(name=CAPTURE_TASK)(self._drain)
         worker_shutting_down.connect(self._stop_soon, weak=False)
@@ -83,6 +86,7 @@ class CaptureWorker:
             without_heartbeat=True,
             loglevel=logging.getLogger().level,
             redirect_stdouts=False,
+            quiet=True,
         ).start()
 
     def _stop_soon(self, **_: object) -> None:

@@ -12,7 +12,7 @@ import click
 
 from linkpeek import pictures
 from linkpeek.address import parse_address, with_scheme
-from linkpeek.capture import CaptureRequest
+from linkpeek.capture.model import CaptureRequest
 from linkpeek.cli.options import config_argument
 from linkpeek.engine import Engine
 from linkpeek.errors import ParameterError

@@ -3,9 +3,8 @@
 import click
 
 from linkpeek.cli.options import config_argument
-from linkpeek.migrations import upgrade
+from linkpeek.initialise import initialise
 from linkpeek.resources import Resources
-from linkpeek.security import make_secret_file
 
 
 @click.command()
@@ -16,10 +15,7 @@ def init(resources: Resources) -> None:
     May be run again at any time: it keeps everything that is there.
     """
     settings = resources.settings
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    made = make_secret_file(settings.secret_file)
+    made = initialise(resources)
     click.echo(f"secret:   {settings.secret_file} ({'made' if made else 'kept'})")
-    upgrade(resources.engine)
     click.echo(f"database: {resources.engine.url.render_as_string(hide_password=True)} (up to date)")
-    resources.storage.check()
     click.echo(f"storage:  {settings.storage_url} (writable)")

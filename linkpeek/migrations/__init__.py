@@ -1,13 +1,24 @@
 """The database's schema: made and brought up to date by Alembic, in the package itself."""
 
+from functools import lru_cache
+
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Engine
 
 from linkpeek.db import translated
 from linkpeek.errors import ConfigurationError
+
+
+#: Where Alembic notes what a database has; read here without Alembic, for it is read often.
+_VERSION = sa.table("alembic_version", sa.column("version_num"))
+
+
+@lru_cache
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _config() -> Config:
@@ -31,9 +42,11 @@ def require_current(engine: Engine) -> None:
     :raises ConfigurationError: when ``linkpeek init`` has to be run, or the
         database belongs to a newer version.
     """
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = _head()
     with translated(), engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+        current = None
+        if sa.inspect(connection).has_table(_VERSION.name):
+            current = connection.scalar(sa.select(_VERSION.c.version_num))
     if current != head:
         have = "not initialised" if current is None else f"at schema {current}, not {head}"
         raise ConfigurationError(f"the database is {have}; run `linkpeek init CONFIG.ini`")

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, sessionmaker
 
-from linkpeek.capture import Capture, CaptureRequest
+from linkpeek.capture.model import Capture, CaptureRequest
 from linkpeek.db import transaction, utcnow
 from linkpeek.errors import CaptureError, LinkPeekError
 from linkpeek.models import Snapshot, State

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -20,6 +21,9 @@ _MAX_SECRET, _MAX_NAME = 512, 200
 
 #: Compared against when the key is unknown, so that both cases take the same steps.
 _DECOY = secrets.token_hex(16)
+
+
+M = TypeVar("M", bound="Meaning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class KeyService:
         key.encrypted_secret = self._box.encrypt(secret)
         return key, secret
 
-    def authenticate(self, apikey: str, token: str, meanings: Sequence[Meaning]) -> tuple[ApiKey, Meaning]:
+    def authenticate(self, apikey: str, token: str, meanings: Sequence[M]) -> tuple[ApiKey, M]:
         """Find who is calling, and which meaning of the request the token was made for.
 
         :raises AccessDenied: for an unknown or disabled key and for a wrong token alike.

@@ -5,11 +5,11 @@ from pyramid.response import Response
 from pyramid.view import view_config
 
 from linkpeek.address import parse_address, with_scheme
-from linkpeek.errors import NotFound
+from linkpeek.errors import AccessDenied, NotFound
 from linkpeek.geometry import Size, Viewport, parse_size, parse_viewport
-from linkpeek.models import Snapshot
+from linkpeek.models import ApiKey, Snapshot
 from linkpeek.services.snapshots import Target
-from linkpeek.views.api_query import parse_query, parse_ttl
+from linkpeek.views.api_query import ApiQuery, Reading, parse_query, parse_ttl
 
 #: Seconds after which a client that got the placeholder may ask again.
 RETRY_AFTER = 5
@@ -20,12 +20,23 @@ def api_v1(request: Request) -> Response:
     """Answer with a redirect to a picture of the page, new enough and of the right size."""
     services, settings = request.services, request.services.settings
     query = parse_query(request.environ.get("QUERY_STRING", ""))
-    key, meant = services.keys.authenticate(query.apikey, query.token, query.readings)
+    key, meant = _authenticate(request, query)
     viewport, size = parse_viewport(meant.viewport), parse_size(meant.size)
     request.picture_size = size.pixels(viewport)
     address = parse_address(with_scheme(meant.uri), ports=settings.egress_ports, allow=settings.egress_allow)
     target = Target(address.uri, viewport, size.extent(viewport))
     return peek(request, target, size, parse_ttl(meant.ttl), f"key:{key.id}")
+
+
+def _authenticate(request: Request, query: ApiQuery) -> tuple[ApiKey, Reading]:
+    try:
+        authenticated: tuple[ApiKey, Reading] = request.services.keys.authenticate(
+            query.apikey, query.token, query.readings
+        )
+    except AccessDenied as denied:
+        # A query that no token fits and that is malformed besides: say what is malformed.
+        raise query.problem or denied from None
+    return authenticated
 
 
 def peek(request: Request, target: Target, size: Size, max_age: int | None, requester: str) -> Response:
@@ -77,12 +88,12 @@ def _placeholder(request: Request, size: Size, viewport: Viewport) -> Response:
 
 
 def _redirect(request: Request, path: str, state: str, *, cache_control: str) -> Response:
-    return Response(
-        status=302,
-        location=request.route_url("snapshot", path=path),
-        headers={"X-LinkPeek-State": state, "Cache-Control": cache_control, "Vary": "Accept"},
-        content_type="text/plain",
-    )
+    response = Response(status=302, content_type="text/plain")
+    response.location = request.route_url("snapshot", path=path)
+    response.headers["X-LinkPeek-State"] = state
+    response.headers["Cache-Control"] = cache_control
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 def accepts_webp(request: Request) -> bool:

@@ -31,11 +31,15 @@ class Reading(Meaning):
 
 @dataclass(frozen=True, slots=True)
 class ApiQuery:
-    """A query: who says it is asking, and all that it may be asking for."""
+    """A query: who says it is asking, and all that it may be asking for.
+
+    :ivar problem: what is wrong with the query when it is read the plain way.
+    """
 
     apikey: str
     token: str
     readings: list[Reading]
+    problem: ParameterError | None
 
 
 def parse_query(query: str) -> ApiQuery:
@@ -54,12 +58,14 @@ def parse_query(query: str) -> ApiQuery:
     if start is None:
         raise ParameterError("The parameter uri is missing.", code="missing-parameter")
     problem: ParameterError | None = None
+    plain_problem: ParameterError | None = None
     found: list[tuple[dict[str, str], list[str]]] = []
     for end in range(start + 1, len(parts) + 1):
         try:
             others = _parameters(parts[:start] + parts[end:])
         except ParameterError as exc:
             problem = problem or exc
+            plain_problem = exc if end == start + 1 else plain_problem
         else:
             found.append((others, _spellings("&".join(parts[start:end]).partition("=")[2])))
     if not found:
@@ -70,7 +76,7 @@ def parse_query(query: str) -> ApiQuery:
         for others, uris in found
         for uri in uris
     ]
-    return ApiQuery(first["apikey"], first["token"], list(dict.fromkeys(readings)))
+    return ApiQuery(first["apikey"], first["token"], list(dict.fromkeys(readings)), plain_problem)
 
 
 def parse_ttl(text: str) -> int | None:

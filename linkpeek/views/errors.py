@@ -81,9 +81,8 @@ def unknown_error(error: Exception, request: Request) -> Response:
 def answer(request: Request, status: int, code: str, message: str) -> Response:
     """Make the answer in the form that the client asks for."""
     media = _wanted(request)
-    response = Response(
-        status=status, headers={"X-LinkPeek-Error": code, "Cache-Control": "no-store", "Vary": "Accept"}
-    )
+    response = Response(status=status)
+    response.headers.update({"X-LinkPeek-Error": code, "Cache-Control": "no-store", "Vary": "Accept"})
     if media == "image/png":
         width, height = getattr(request, "picture_size", ERROR_PICTURE)
         response.body, response.content_type = pictures.error_picture(width, height, message), media

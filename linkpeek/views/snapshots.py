@@ -12,9 +12,6 @@ from linkpeek.storage import media_type
 def snapshot(request: Request) -> Response:
     """Serve one stored image; its path never changes what it shows."""
     path = request.matchdict["path"]
-    body = request.services.storage.get(path)
-    return Response(
-        body,
-        content_type=media_type(path),
-        headers={"Cache-Control": f"public, max-age={IMMUTABLE}, immutable"},
-    )
+    response = Response(request.services.storage.get(path), content_type=media_type(path))
+    response.headers["Cache-Control"] = f"public, max-age={IMMUTABLE}, immutable"
+    return response
