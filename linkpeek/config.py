@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from linkpeek import embedded
 from linkpeek.migrations import require_current
 from linkpeek.proxies import TrustedProxies
+from linkpeek.requestlog import with_request_log
 from linkpeek.resources import Resources
 from linkpeek.services.health import HealthService
 from linkpeek.services.keys import KeyService
@@ -47,7 +48,7 @@ def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
     config.scan("linkpeek.views")
     if settings.worker == "embedded":
         embedded.start(settings)
-    return TrustedProxies(config.make_wsgi_app(), settings.trusted_proxies)
+    return TrustedProxies(with_request_log(config.make_wsgi_app()), settings.trusted_proxies)
 
 
 def make_session(request: Request) -> Session:
