@@ -93,10 +93,10 @@ class DatabaseStorage(Storage):
         return float(self._running(_C.expires_at, key) or self._clock())
 
     def check(self) -> bool:
-        """Tell whether the database answers."""
+        """Tell whether the database answers, and has the table."""
         try:
             self.get("")
-        except Unavailable:
+        except (Unavailable, sa.exc.SQLAlchemyError):
             return False
         return True
 
