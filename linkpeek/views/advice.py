@@ -50,7 +50,6 @@ ADVICE: dict[str, Advice] = {
         "This page was open for too long, or your browser keeps no cookies.",
         "Reload the page and try again.",
     ),
-    "forbidden": Advice(403, "This is not allowed.", "Go back to the front page."),
     "generator-off": Advice(
         403, "This service takes pictures through its API only.", "Ask its operator for a key."
     ),
@@ -66,7 +65,6 @@ ADVICE: dict[str, Advice] = {
         403, "This service does not open that port.", "The usual web ports are 80, 443, 8080 and 8443."
     ),
     "not-found": Advice(404, "There is no such thing here.", "Check the address, or take a new picture."),
-    "method-not-allowed": Advice(405, "This address does not take such requests.", "Use GET."),
     "request-too-large": Advice(400, "The request is too large.", "Leave out what is not needed."),
     # Limits
     "rate-limited": Advice(
@@ -78,7 +76,6 @@ ADVICE: dict[str, Advice] = {
     # The page
     "dns-failed": Advice(502, "The site's name could not be found.", "Check the spelling of the address."),
     "connection-refused": Advice(502, "The site does not take connections.", _CHECK_PAGE),
-    "connect-timeout": Advice(502, "The site did not answer.", _CHECK_PAGE),
     "tls-error": Advice(
         502,
         "The site's certificate is not valid, or no secure connection could be made.",
@@ -87,11 +84,9 @@ ADVICE: dict[str, Advice] = {
     "download": Advice(
         502, "The address is a file to download, not a page.", "Use the page that links to it."
     ),
+    "no-content": Advice(502, "The site answered that there is nothing to show.", _CHECK_PAGE),
     "too-many-redirects": Advice(502, "The site sends its visitors round in circles.", _CHECK_PAGE),
     "too-large": Advice(
-        502, "The page is larger than this service loads.", "Try a smaller page of the site."
-    ),
-    "too-many-bytes": Advice(
         502, "The page is larger than this service loads.", "Try a smaller page of the site."
     ),
     "page-crashed": Advice(502, "The page brought the browser down.", "Try a smaller picture or window."),
@@ -106,6 +101,11 @@ ADVICE: dict[str, Advice] = {
     "picture-lost": Advice(503, "The stored picture was lost.", "Take it again."),
     "storage-full": Advice(503, "There is no room for more pictures.", "Its operator has to make some."),
     "storage-unavailable": Advice(503, "The stored pictures cannot be reached.", _LATER),
+    "image-damaged": Advice(404, "The stored picture is damaged.", "Take it again."),
+    "no-worker": Advice(
+        503, "Nothing is running that could take the picture.", "Its operator has to start it."
+    ),
+    "broker-unavailable": Advice(503, "New pictures cannot be asked for just now.", _LATER),
     "database-unavailable": Advice(503, "The service cannot look things up just now.", _LATER),
     "unavailable": Advice(503, "Something this service needs does not answer.", _LATER),
     "internal-error": Advice(500, "Something went wrong inside this service.", "Its log says what."),

@@ -7,6 +7,7 @@ gets JSON, one that browses gets a page, others text.
 
 import logging
 
+from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException
 from pyramid.renderers import render
 from pyramid.request import Request
@@ -53,6 +54,12 @@ def known_error(error: errors.LinkPeekError, request: Request) -> Response:
 def not_found(request: Request) -> Response:
     """Answer for an address that is not ours."""
     return answer(request, 404, "not-found", "There is nothing at this address.")
+
+
+@exception_view_config(URLDecodeError)
+def undecodable(error: URLDecodeError, request: Request) -> Response:
+    """Answer for an address whose path is not UTF-8; nothing may ask this request for its path."""
+    return answer(request, 400, "bad-encoding", "The address is not UTF-8.")
 
 
 @exception_view_config(HTTPException)

@@ -63,12 +63,14 @@ class Form:
 
     @classmethod
     def read(cls, fields: Mapping[str, str]) -> "Form":
-        """Read what was sent; a field that was not sent, or left empty, keeps its default."""
+        """Read what was sent; a field that was not sent, or left empty, keeps its default.
+
+        The heights may be left empty: the API then gives them their proportion.
+        """
         form = cls()
-        sent = {name: fields.get(name, "").strip() for name in form.__slots__}
-        form = replace(form, **{name: text for name, text in sent.items() if text})
-        # A custom picture without a height has the window's shape; that of a window is 4:3.
-        return replace(form, size_height=sent["size_height"]) if "size_width" in fields else form
+        sent = {name: fields[name].strip() for name in form.__slots__ if name in fields}
+        may_be_empty = ("viewport_height", "size_height")
+        return replace(form, **{name: text for name, text in sent.items() if text or name in may_be_empty})
 
     def chosen_viewport(self) -> Viewport:
         """Give the window that was chosen.
@@ -128,11 +130,13 @@ def field_of(code: str) -> str:
 def single_values(pairs: list[tuple[str, object]]) -> dict[str, str]:
     """Give the fields of a form by name.
 
-    :raises ParameterError: ``bad-parameter`` for a repeated field or an uploaded file.
+    :raises ParameterError: ``repeated-parameter``; ``bad-parameter`` for an uploaded file.
     """
     fields: dict[str, str] = {}
     for name, value in pairs:
-        if name in fields or not isinstance(value, str):
-            raise ParameterError("A field of the form was sent twice or as a file.")
+        if not isinstance(value, str):
+            raise ParameterError("A field of the form was sent as a file.")
+        if name in fields:
+            raise ParameterError("A field of the form was sent twice.", code="repeated-parameter")
         fields[name] = value
     return fields

@@ -31,8 +31,9 @@ from linkpeek.views.result import Result, keeping, link_to, notes_on, pixels, pl
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", re.ASCII)
 
 
-#: Bytes: the longest address, percent-encoded, and as much again for everything else.
-MAX_FORM = 32 * 1024
+#: Bytes: more than the longest address that is taken, percent-encoded, and all the
+#: rest; and as much as WebOb reads without a temporary file.
+MAX_FORM = 10 * 1024
 #: Pairs that show what a token is made from, with the secret of the examples.
 TOKEN_EXAMPLES = tuple(
     {"uri": uri, "size": size, "token": md5_token("sesame", uri, size)}
@@ -190,6 +191,7 @@ def _sent_fields(request: Request) -> dict[str, str]:
     """
     if (request.content_length or 0) > MAX_FORM:
         raise ParameterError("The form is too large.", code="request-too-large")
+    _require_utf8(request)
     try:
         fields = single_values(list(request.POST.items()))
     except ValueError:  # a UnicodeDecodeError, or a multipart body without proper boundaries
@@ -204,6 +206,7 @@ def _sent_fields(request: Request) -> dict[str, str]:
 
 
 def _single_parameter(request: Request, name: str) -> str:
+    _require_utf8(request)
     try:
         values = request.GET.getall(name)
     except UnicodeDecodeError:
@@ -211,6 +214,12 @@ def _single_parameter(request: Request, name: str) -> str:
     if len(values) > 1:
         raise ParameterError(f"The parameter {name} is repeated.", code="repeated-parameter")
     return values[0] if values else ""
+
+
+def _require_utf8(request: Request) -> None:
+    # WebOb reads no parameters of a request whose Content-Type names another charset.
+    if request.charset.upper() != "UTF-8":
+        raise ParameterError("Only UTF-8 is understood.", code="bad-encoding")
 
 
 def _require_generator(request: Request) -> None:

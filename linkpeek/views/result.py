@@ -88,11 +88,10 @@ class Result:
         return f"Screenshot of {self.title}"
 
     @property
-    def tag(self) -> Markup:
-        """The ``<img>`` snippet, as text: it has to be escaped once more to be shown."""
-        return Markup('<img src="{}" width="{}" height="{}" alt="{}" loading="lazy">').format(
-            self.image_url, self.width, self.height, self.alt
-        )
+    def tag(self) -> str:
+        """The ``<img>`` snippet; it is text, to be escaped once more where it is shown."""
+        tag = Markup('<img src="{}" width="{}" height="{}" alt="{}" loading="lazy">')
+        return str(tag.format(self.image_url, self.width, self.height, self.alt))
 
     @property
     def age_text(self) -> str:
