@@ -15,6 +15,7 @@ RUNTIME = [
     "dnspython>=2.6,<3",
     "kombu>=5.5,<6",
     "limits>=4,<6",
+    "MarkupSafe>=2.1",
     "PasteDeploy>=3.1,<4",
     "Pillow>=10.3",
     "plaster>=1.1",

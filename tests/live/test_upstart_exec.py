@@ -22,7 +22,7 @@ import pytest
 from tests.live.network import own_network
 from tests.live.processes import alive, command_line, family, kill, named, of_user, wait_until
 from tests.live.site import Site
-from tests.live.tree import JOB, UID, Tree, deployed_tree
+from tests.live.tree import UID, Tree, deployed_tree
 
 SERVICE = "http://127.0.0.1:5200"
 APIKEY, SECRET = "an-old-client", "sesame"
@@ -182,11 +182,3 @@ def test_a_killed_worker_is_replaced_and_leaves_no_browser(master: psutil.Proces
     status, picture = get(signed(site.url("/static?again")))
     assert status == 200
     assert picture.startswith(PNG)
-
-
-def test_the_job_is_the_one_of_the_article() -> None:
-    """Byte for byte: whoever reads the article finds here what it shows."""
-    job = JOB.read_bytes()
-    assert hashlib.sha256(job).hexdigest() == (
-        "dbf42cd64b3f418b1117522330f7d609a228f9d3e4f2ee92b14cbc594ccf9222"
-    )
