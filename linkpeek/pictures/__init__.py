@@ -6,6 +6,6 @@ once without harm.
 """
 
 from linkpeek.pictures.drawn import error_picture, placeholder
-from linkpeek.pictures.renditions import looks_blank, rendition
+from linkpeek.pictures.renditions import rendition
 
-__all__ = ["error_picture", "looks_blank", "placeholder", "rendition"]
+__all__ = ["error_picture", "placeholder", "rendition"]

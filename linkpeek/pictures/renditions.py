@@ -8,7 +8,6 @@ import io
 import struct
 import threading
 import zlib
-from typing import Literal
 
 from PIL import Image
 
@@ -32,7 +31,7 @@ _PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _decoding = threading.BoundedSemaphore(AT_ONCE)
 
 
-def rendition(master: bytes, size: Size, viewport: Viewport, image_format: Literal["png", "webp"]) -> bytes:
+def rendition(master: bytes, size: Size, viewport: Viewport, image_format: str) -> bytes:
     """Make the picture of a page in a size.
 
     The page is scaled to the width, then cut from the top to the height, or
@@ -41,6 +40,7 @@ def rendition(master: bytes, size: Size, viewport: Viewport, image_format: Liter
     :param master: the PNG that was captured. For ``original`` as PNG it is the
         result, to the byte; as WebP it is kept pixel for pixel, but for the last row
         of a page as tall as WebP cannot be.
+    :param image_format: ``png`` or ``webp``.
     :raises NotFound: ``image-damaged`` if the master cannot be read or is too large.
     """
     if size.is_original and image_format == "png":
@@ -53,15 +53,6 @@ def rendition(master: bytes, size: Size, viewport: Viewport, image_format: Liter
         picture = _scaled(page, *size.pixels(viewport))
         del page
         return _encode(picture, image_format)
-
-
-def looks_blank(png: bytes) -> bool:
-    """Tell whether every pixel of a PNG has the same colour.
-
-    :raises NotFound: ``image-damaged`` if it cannot be read or is too large.
-    """
-    with _decoding:
-        return _decode(png).getcolors(maxcolors=1) is not None
 
 
 def _dimensions(png: bytes) -> tuple[int, int]:
