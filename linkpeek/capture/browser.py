@@ -75,6 +75,8 @@ class Browser:
         :raises Unavailable: the browser does not start.
         """
         started = asyncio.get_running_loop().time()
+        if not request.uri.startswith(("http://", "https://")):  # whoever calls: nothing of this machine
+            raise failure("scheme-refused")
         try:
             async with asyncio.timeout(request.timeout + GRACE):
                 return await self._capture(request, started)
@@ -175,6 +177,9 @@ class _Engine:
         self._user_agent = user_agent(chromium.version)
         self._ready: list[asyncio.Task[Stage]] = []
         self._target = ready
+        browser = chromium.connection.browser
+        browser.on("Target.targetCreated", self._refuse_window)
+        browser.post("Target.setDiscoverTargets", discover=True, filter=[{"type": "page"}])
         self._refill()
 
     def is_fit(self, most: int) -> bool:
@@ -193,6 +198,12 @@ class _Engine:
             return await waiting
         finally:
             self._refill()
+
+    def _refuse_window(self, params: dict[str, Any]) -> None:
+        """Close a window that a page opened, where the browser did not refuse it by itself."""
+        target = params["targetInfo"]
+        if target.get("openerId"):
+            self.chromium.connection.browser.post("Target.closeTarget", targetId=target["targetId"])
 
     def _build(self) -> "asyncio.Task[Stage]":
         building = Stage.build(self.chromium.connection, self._egress, self._user_agent)

@@ -19,7 +19,10 @@ MB = 1024 * 1024
 #: For each process. DATA counts private writable memory, not the address space
 #: that V8 reserves and never touches; a page that fills it ends, alone. FSIZE also
 #: bounds shared memory, in which a picture of 3840 x 16384 pixels takes 252 MB.
-LIMITS = {"CORE": 0, "DATA": 4096 * MB, "FSIZE": 1024 * MB, "NOFILE": 8192}
+LIMITS = {"CORE": 0, "FSIZE": 1024 * MB, "NOFILE": 8192}
+
+#: DATA: half of the machine's memory, but not less or more than these.
+LEAST_DATA, MOST_DATA = 1024 * MB, 4096 * MB
 
 #: For the whole browser.
 MEMORY_SHARE = 0.75
@@ -31,7 +34,8 @@ class Cage:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.limits = [f"{name}={value}" for name, value in LIMITS.items()]
+        data = max(LEAST_DATA, min(MOST_DATA, _memory() // 2))
+        self.limits = [f"{name}={value}" for name, value in {**LIMITS, "DATA": data}.items()]
 
     @classmethod
     def build(cls) -> "Cage":
@@ -39,13 +43,14 @@ class Cage:
         parent = _own_group()
         if parent is None or not os.access(parent, os.W_OK):
             return cls(None)
+        _remove_stale(parent)
         path = parent / f"linkpeek-browser-{os.getpid()}-{time.monotonic_ns()}"
         try:
             path.mkdir()
         except OSError:
             return cls(None)
         cage = cls(path)
-        cage._limit("memory.max", str(_most_memory()))
+        cage._limit("memory.max", str(int(_memory() * MEMORY_SHARE)))
         cage._limit("memory.swap.max", "0")
         cage._limit("memory.oom.group", "0")
         cage._limit("pids.max", str(MAX_TASKS))
@@ -74,6 +79,14 @@ class Cage:
             log.warning("%s of the browser's control group: %s", name, exc)
 
 
+def _remove_stale(parent: Path) -> None:
+    """Remove the empty groups of workers that are no more; a group in use cannot be removed."""
+    for path in parent.glob("linkpeek-browser-*-*"):
+        if not Path("/proc", path.name.split("-")[2]).exists():
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
 def _own_group() -> Path | None:
     """Give the folder of this process's control group (version 2)."""
     try:
@@ -88,6 +101,6 @@ def _own_group() -> Path | None:
     return None
 
 
-def _most_memory() -> int:
-    """Bytes the browser may use: a share of the machine's memory."""
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
+def _memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -10,6 +10,7 @@ https://chromedevtools.github.io/devtools-protocol/
 """
 
 import asyncio
+import io
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 Params = Mapping[str, Any]
 Handler = Callable[[dict[str, Any]], None]
+Answer = asyncio.Future[dict[str, Any]]
 
 #: Seconds a command may take when its caller says nothing. The browser answers
 #: its own commands within milliseconds; this is for a machine under load.
@@ -50,7 +52,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._calls: dict[int, Answer] = {}
         self._sessions: dict[str, Session] = {}
         self._last_id = 0
         self._writer: asyncio.WriteTransport | None = None
@@ -62,8 +64,8 @@ class Connection:
         """Take over two pipe ends: what the browser writes, and what it reads."""
         loop = asyncio.get_running_loop()
         self = cls()
-        self._reader, _ = await loop.connect_read_pipe(lambda: _Reading(self), open(read_fd, "rb", 0))
-        self._writer, _ = await loop.connect_write_pipe(lambda: _Writing(self), open(write_fd, "wb", 0))
+        self._reader, _ = await loop.connect_read_pipe(lambda: _Reading(self), io.FileIO(read_fd, "r"))
+        self._writer, _ = await loop.connect_write_pipe(lambda: _Writing(self), io.FileIO(write_fd, "w"))
         return self
 
     @property
@@ -96,19 +98,20 @@ class Connection:
                 answer.set_exception(ConnectionClosed("the browser is gone"))
                 answer.exception()  # a caller that was cancelled never asks: no "never retrieved" warning
 
-    def post(self, method: str, params: Params | None, session_id: str | None) -> "asyncio.Future[dict[str, Any]]":
+    def post(self, method: str, params: Params, session_id: str | None) -> Answer:
         """Send a command at once and give the future of its result."""
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        answer: Answer = asyncio.get_running_loop().create_future()
         if self._writer is None or self.closed.done():
             answer.set_exception(ConnectionClosed("the browser is gone"))
             answer.exception()
             return answer
         self._last_id += 1
-        message = {"id": self._last_id, "method": method, "params": params or {}}
+        call_id = self._last_id
+        message = {"id": call_id, "method": method, "params": params}
         if session_id is not None:
             message["sessionId"] = session_id
-        self._calls[self._last_id] = answer
-        answer.add_done_callback(lambda _, call_id=self._last_id: self._calls.pop(call_id, None))
+        self._calls[call_id] = answer
+        answer.add_done_callback(lambda _: self._calls.pop(call_id, None))
         self._writer.write(json.dumps(message).encode() + b"\0")
         return answer
 
@@ -160,23 +163,23 @@ class Session:
         except Exception:
             log.exception("the handler of %s failed", event)
 
-    def post(self, method: str, **params: Any) -> "asyncio.Future[dict[str, Any]]":
+    def post(self, method: str, **params: Any) -> Answer:
         """Send a command without waiting; the future holds its result or failure."""
         return self.connection.post(method, params, self.id)
 
-    async def call(self, method: str, *, timeout: float = COMMAND_TIMEOUT, **params: Any) -> dict[str, Any]:
+    async def call(self, method: str, *, limit: float = COMMAND_TIMEOUT, **params: Any) -> dict[str, Any]:
         """Send a command and wait for its result.
 
-        :param timeout: seconds.
+        :param limit: seconds.
         :raises CommandTimeout: no answer in time.
         :raises ConnectionClosed: the browser is gone.
         :raises ProtocolError: the browser refused the command.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(limit):
                 return await self.post(method, **params)
         except TimeoutError:
-            raise CommandTimeout(f"{method} took more than {timeout:g} s") from None
+            raise CommandTimeout(f"{method} took more than {limit:g} s") from None
 
 
 class _Reading(asyncio.Protocol):

@@ -33,7 +33,7 @@ _NET_ERRORS = {
     "ERR_SOCKS_CONNECTION_HOST_UNREACHABLE": "connection-refused",
     "ERR_TOO_MANY_REDIRECTS": "too-many-redirects",
     "ERR_UNSAFE_REDIRECT": "address-refused",
-    "ERR_UNSAFE_PORT": "address-refused",
+    "ERR_UNSAFE_PORT": "port-refused",
     "ERR_UNKNOWN_URL_SCHEME": "address-refused",
     "ERR_DISALLOWED_URL_SCHEME": "address-refused",
     "ERR_INVALID_URL": "address-refused",
@@ -47,11 +47,20 @@ _NET_ERRORS = {
 _TLS_PREFIXES = ("ERR_CERT_", "ERR_SSL_")
 
 #: What the egress guard says -> our code, where the two differ.
-_GUARD_CODES = {"connect-timeout": "connection-refused", "too-many-bytes": "too-large", "too-many-connections": "too-large"}
+_GUARD_CODES = {
+    "connect-timeout": "connection-refused",
+    "too-many-bytes": "too-large",
+    "too-many-connections": "too-large",
+}
 
 #: What Chromium says when a connection through the guard failed or was cut; the guard knows why.
-_GUARDED = ("ERR_SOCKS_", "ERR_PROXY_", "ERR_TUNNEL_", "ERR_CONNECTION_", "ERR_EMPTY_RESPONSE", "ERR_CONTENT_LENGTH_",
-            "ERR_INCOMPLETE_", "ERR_HTTP2_", "ERR_FAILED", "ERR_ABORTED")  # fmt: skip
+_GUARDED = tuple(
+    f"ERR_{what}"
+    for what in (
+        "SOCKS", "PROXY", "TUNNEL", "CONNECTION", "EMPTY_RESPONSE", "CONTENT_LENGTH", "INCOMPLETE", "HTTP2",
+        "FAILED", "ABORTED",
+    )
+)  # fmt: skip
 
 
 def failure(code: str, message: str | None = None) -> CaptureError:

@@ -6,9 +6,14 @@ https://peter.sh/experiments/chromium-command-line-switches/
 import os
 from pathlib import Path
 
+SHM = Path("/dev", "shm")
+
 #: Bytes. Below this, shared memory goes to the throw-away folder instead: containers
 #: often get 64 MB, and a full /dev/shm crashes pages.
 SHM_NEEDED = 512 * 1024 * 1024
+
+#: Variables of our environment that the browser may see.
+KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "LD_LIBRARY_PATH")
 
 #: Megabytes of JavaScript heap one page may fill before it, alone, is ended.
 HEAP_MB = 1024
@@ -18,7 +23,8 @@ DISABLED_FEATURES = (
     "AsyncDns", "DnsOverHttps", "DnsHttpsSvcb", "UseDnsHttpsSvcb", "EncryptedClientHello",
     "MediaRouter", "DialMediaRouteProvider", "CastMediaRouteProvider", "OptimizationHints",
     "NetworkTimeServiceQuerying", "CertificateTransparencyComponentUpdater", "AutofillServerCommunication",
-    "InterestFeedContentSuggestions", "Translate", "WebOTP", "DirectSockets", "Reporting", "NetworkErrorLogging",
+    "InterestFeedContentSuggestions", "Translate", "WebOTP", "DirectSockets", "Reporting",
+    "NetworkErrorLogging",
     # pages fetched or drawn before anyone opens them
     "Prerender2", "PreloadingHeuristicsMLModel", "LoadingPredictorPrefetch", "SpeculationRulesPrefetchFuture",
     "PrefetchPrivacyChanges", "NavigationPredictor", "NoStatePrefetchHoldback",
@@ -28,7 +34,8 @@ DISABLED_FEATURES = (
     # data: a further process for every frame's site would isolate nothing from anything
     "IsolateOrigins", "site-per-process", "IsolateSandboxedIframes", "OriginKeyedProcessesByDefault",
     # asks
-    "AutomationControlled", "HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable", "DestroyProfileOnBrowserClose",
+    "AutomationControlled", "HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable",
+    "DestroyProfileOnBrowserClose",
 )  # fmt: skip
 
 FLAGS = (
@@ -112,14 +119,13 @@ def command_line(executable: Path, *, profile: Path, sandbox: bool) -> list[str]
 
 def environment(profile: Path) -> dict[str, str]:
     """Give the browser's environment: nothing of ours (it may hold secrets) but what it needs."""
-    kept = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "LD_LIBRARY_PATH")
-    kept_values = {name: os.environ[name] for name in kept if name in os.environ}
-    return {**kept_values, "HOME": str(profile), "TMPDIR": str(profile), "XDG_CONFIG_HOME": str(profile)}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return {**kept, "HOME": str(profile), "TMPDIR": str(profile), "XDG_CONFIG_HOME": str(profile)}
 
 
 def _shared_memory() -> int:
     """Bytes free in /dev/shm; 0 where it cannot be written."""
-    if not os.access("/dev/shm", os.W_OK | os.X_OK):  # noqa: S108
+    if not SHM.is_dir() or not os.access(SHM, os.W_OK | os.X_OK):
         return 0
-    stat = os.statvfs("/dev/shm")
+    stat = os.statvfs(SHM)
     return stat.f_bavail * stat.f_frsize

@@ -29,5 +29,4 @@ def is_blank(image: bytes) -> bool:
     if len(image) > 4096 + width * height / _PIXELS_A_BYTE:
         return False
     with Image.open(io.BytesIO(image)) as picture:
-        extremes = picture.convert("RGB").getextrema()
-    return all(low == high for low, high in extremes)
+        return picture.convert("RGB").getcolors(1) is not None

@@ -34,13 +34,16 @@ STARVATION = 1000
 #: network activity before requests are taken for endless; all waiting after load.
 PAINT_LIMIT, QUIET_LIMIT, SETTLE_LIMIT = 0.25, 3.0, 10.0
 
-#: Seconds without network activity after which a page that is there but never
-#: finishes loading is taken as it is.
-STALL_LIMIT = 5.0
+#: Seconds after which a page that is there but never finishes loading is taken as it
+#: is: without network activity, and in any case.
+STALL_LIMIT, LOAD_LIMIT = 5.0, 15.0
 
 #: Seconds a script may hold the page before it is stopped; a busy machine is slow, so
 #: a share of the whole time where that is more.
 HANG_LIMIT, HANG_SHARE = 4.0, 0.2
+
+#: Seconds for a page that is stopped to become a document that can be drawn.
+PARSE_LIMIT = 0.5
 
 #: What is kept of the time for taking the picture: at most these seconds, at most this share.
 RESERVE = {Extent.VIEWPORT: 4.0, Extent.FULL: 8.0}
@@ -51,6 +54,9 @@ RETAKES = 2
 
 #: Characters of a title.
 MAX_TITLE = 300
+
+#: What addresses of pages start with that are shown, wherever redirects and scripts lead.
+SHOWN = ("http://", "https://", "blob:http", "about:blank", "about:srcdoc")
 
 _EMPTY_ANSWER = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\s]+")
@@ -77,6 +83,7 @@ class Pipeline:
     timings: dict[str, float] = field(default_factory=dict)
     _title: str = ""
     _held: bool = False
+    _virtual: bool = False
     _complete: bool = True
     _pulse: "asyncio.Task[None] | None" = None
 
@@ -146,7 +153,6 @@ class Pipeline:
                 if not is_blank(first.image):
                     return first, False
             if self._has_time():
-                self._grant("pauseIfNetworkFetchesPending", LONG_TIME)  # its clock stands still
                 second = await self._attempt(LONG_TIME)
                 return second, is_blank(second.image)
         return first, True
@@ -168,6 +174,8 @@ class Pipeline:
         except ProtocolError:
             raise failure("navigation-failed") from None
         self._judge(result.get("errorText", ""), bool(result.get("isDownload")))
+        if self._virtual:  # the clock stood still for a picture: nothing would load
+            self._grant("pauseIfNetworkFetchesPending", LONG_TIME)
 
     def _judge(self, error: str, is_download: bool) -> None:
         """Raise what a failed navigation means."""
@@ -182,15 +190,29 @@ class Pipeline:
     async def _load(self) -> None:
         """Wait for the load event, as long as there is hope for it."""
         watch = self.stage.watch
-        while not await watch.until(lambda: watch.loaded or bool(watch.excess), min(self._soft_deadline, self._now() + 0.5)):
-            stalled = watch.parsed and self._now() - watch.activity > STALL_LIMIT
-            if stalled or self._now() >= self._soft_deadline:
+        while not await watch.until(lambda: watch.loaded or bool(watch.excess), self._soon(0.5)):
+            if self._now() >= self._soft_deadline or (watch.parsed and self._stalls()):
                 self._complete = False
                 break
+        if watch.excess:
+            await self._hold()
+
+    def _stalls(self) -> bool:
+        """Whether a page that is there, but for some of what it asked for, has had its time."""
+        watch = self.stage.watch
+        return self._now() > min(watch.activity + STALL_LIMIT, watch.parsed_at + LOAD_LIMIT)
+
+    def _soon(self, seconds: float) -> float:
+        """Loop time in so many seconds, but not beyond where waiting ends."""
+        return min(self._soft_deadline, self._now() + seconds)
+
+    def _refuse_error_page(self) -> None:
+        """Raise what it means that a page led the browser to where nothing can be shown."""
+        watch = self.stage.watch
         if watch.is_error_page and watch.error != _EMPTY_ANSWER:
             self._judge(watch.error or "net::ERR_FAILED", watch.downloads)
-        if watch.excess:
-            self._hold()
+        if not watch.uri.startswith(SHOWN):
+            raise failure("address-refused")
 
     async def _settle(self, page_time: int) -> None:
         """Let the page come to rest; follow it where it sends itself elsewhere."""
@@ -200,7 +222,7 @@ class Pipeline:
             await watch.until(lambda: watch.painted or watch.leaving, min(limit, self._now() + PAINT_LIMIT))
             await self._pass_time(page_time, limit)
             if watch.excess:
-                self._hold()
+                await self._hold()
             if self._held or self._now() >= limit or not (watch.leaving or not watch.loaded):
                 return
             if watch.leaving and not await watch.until(lambda: not watch.leaving, limit):
@@ -228,6 +250,7 @@ class Pipeline:
             await watch.until(lambda: watch.expired, min(self._deadline, self._now() + 1))
 
     def _grant(self, policy: str, page_time: int) -> None:
+        self._virtual = True
         self.stage.watch.expired = False
         self.stage.page.post(
             "Emulation.setVirtualTimePolicy",
@@ -247,20 +270,35 @@ class Pipeline:
         if self._held or not self._complete:
             return
         limit = (self._soft_deadline - self._now()) / 2
-        await self._evaluate(scripts.REVEAL % MAX_PAGE_HEIGHT, limit)
+        world = await self._world(limit)
+        if world is not None:
+            await self._evaluate(scripts.REVEAL % MAX_PAGE_HEIGHT, limit, world)
         await self._settle(page_time)
 
     async def _shoot(self) -> _Shot:
-        title = await self._evaluate(scripts.FREEZE, min(2.0, max(0.2, (self._deadline - self._now()) / 4)))
-        self._title = title if isinstance(title, str) else self._title
+        self._refuse_error_page()
+        world = await self._world(self._patience())
+        if world is not None:
+            await self._evaluate(scripts.FREEZE, self._patience(), world)
         area, truncated = await self._area()
+        image = await self._expose(area)
+        if world is not None:
+            title = await self._evaluate(scripts.TITLE, self._patience(), world)
+            self._title = title if isinstance(title, str) else self._title
+        return _Shot(image, truncated)
+
+    def _patience(self) -> float:
+        """Seconds that a question to the page may take when its picture is due."""
+        return min(2.0, max(0.1, (self._deadline - self._now()) / 4))
+
+    async def _expose(self, area: dict[str, Any]) -> bytes:
+        """Take the picture; where the page does not let itself be drawn, stop it and try once more."""
         try:
-            return _Shot(await self._screenshot(area, (self._deadline - self._now()) * 0.6), truncated)
+            return await self._screenshot(area, (self._deadline - self._now()) * 0.6)
         except CommandTimeout:
-            self._hold()
-            self._grant("advance", FORCED_TIME)
+            await self._hold()
         try:
-            return _Shot(await self._screenshot({}, self._deadline - self._now()), truncated)
+            return await self._screenshot({}, self._deadline - self._now())
         except CommandTimeout:
             raise failure("page-timeout") from None
 
@@ -276,7 +314,8 @@ class Pipeline:
         return {"captureBeyondViewport": True, "clip": clip}, content > MAX_PAGE_HEIGHT
 
     async def _screenshot(self, area: dict[str, Any], limit: float) -> bytes:
-        result = await self._command("Page.captureScreenshot", limit, format="png", optimizeForSpeed=True, **area)
+        wanted = {"format": "png", "optimizeForSpeed": True, **area}
+        result = await self._command("Page.captureScreenshot", limit, **wanted)
         return base64.b64decode(result["data"])
 
     def _finish(self, shot: _Shot, blank: bool) -> Capture:
@@ -322,33 +361,34 @@ class Pipeline:
         try:
             return await self._command(method, limit, **params)
         except CommandTimeout:
-            self._hold()
+            await self._hold()
         except CaptureError:
             if self.stage.watch.fault is not None:
                 raise
         return None
 
-    async def _evaluate(self, script: str, limit: float) -> Any:
-        """Run a script in a world of its own; None where that fails."""
-        world = await self._ask("Page.createIsolatedWorld", limit, frameId=self.stage.frame, worldName="linkpeek")
-        if world is None:
-            return None
-        answer = await self._ask(
-            "Runtime.evaluate",
-            limit,
-            expression=script,
-            contextId=world["executionContextId"],
-            awaitPromise=True,
-            returnByValue=True,
-        )
+    async def _world(self, limit: float) -> int | None:
+        """Give a world of our own in the current document; None where that fails."""
+        where = {"frameId": self.stage.frame, "worldName": "linkpeek"}
+        world = await self._ask("Page.createIsolatedWorld", limit, **where)
+        return int(world["executionContextId"]) if world is not None else None
+
+    async def _evaluate(self, script: str, limit: float, world: int) -> Any:
+        """Run a script in a world of our own; None where that fails."""
+        how = {"contextId": world, "awaitPromise": True, "returnByValue": True}
+        answer = await self._ask("Runtime.evaluate", limit, expression=script, **how)
         return answer["result"].get("value") if answer else None
 
-    def _hold(self) -> None:
+    async def _hold(self) -> None:
         """Stop the page where it is: no more scripts, no more requests."""
         self._held = True
-        post = self.stage.page.post
+        watch, post = self.stage.watch, self.stage.page.post
         post("Emulation.setScriptExecutionDisabled", value=True)
         post("Runtime.terminateExecution")
+        if self._virtual:  # with its clock waiting for a request, a page is not drawn
+            self._grant("advance", LONG_TIME)
+        # A document that is stopped before it has a body is never drawn at all.
+        await watch.until(lambda: watch.parsed, min(self._deadline, self._now() + PARSE_LIMIT))
         post("Page.stopLoading")
 
     async def _watch_pulse(self) -> None:
@@ -359,7 +399,7 @@ class Pipeline:
         page = self.stage.page
         patience = max(HANG_LIMIT, self.request.timeout * HANG_SHARE)
         stopped = 0
-        while self._now() < self._deadline:
+        while self._now() < self._deadline and self.stage.watch.fault is None:
             await asyncio.sleep(1)
             beat = page.post("Runtime.evaluate", expression="0")
             limit = min(self._now() + patience, self._soft_deadline)
@@ -368,7 +408,8 @@ class Pipeline:
                 continue
             stopped += 1
             if stopped > 1 or self._now() >= self._soft_deadline:
-                self._hold()
+                with contextlib.suppress(CaptureError):
+                    await self._hold()
                 return
             self._complete = False
             page.post("Runtime.terminateExecution")

@@ -2,27 +2,24 @@
 
 import asyncio
 import contextlib
-import logging
+import io
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-from linkpeek.capture import flags, shim
+from linkpeek.capture import flags
 from linkpeek.capture.cage import Cage
 from linkpeek.capture.cdp import Connection, ProtocolError
 from linkpeek.capture.profile import Profile
+from linkpeek.capture.spawn import Spawned, spawn
 from linkpeek.errors import Unavailable
-
-log = logging.getLogger(__name__)
 
 #: Seconds from start to the first answer; warm it takes 0.2, on a cold and busy disk many.
 START_TIMEOUT = 30.0
 
-#: Seconds that killed processes may take to disappear.
-END_TIMEOUT = 5.0
+#: Seconds that killed processes may take to disappear, and between looks.
+END_TIMEOUT, END_PAUSE = 5.0, 0.02
 
 #: Bytes of the browser's complaints that are kept to say why it did not start.
 COMPLAINTS = 4096
@@ -35,12 +32,15 @@ class Chromium:
     killed by the kernel when that thread ends, and so with the process, however
     that ends. Its children (zygote, GPU, network, renderers) end when the
     browser's end of their channel closes.
+
+    :ivar version: its own name and version, such as ``HeadlessChrome/1.2.3.4``.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", connection: Connection, profile: Profile, cage: Cage) -> None:
-        self._process = process
+    def __init__(self, spawned: Spawned, connection: Connection, profile: Profile, cage: Cage) -> None:
+        self._process = spawned.process
         self._profile = profile
         self._cage = cage
+        self._complaints = _Complaints()
         self.connection = connection
         self.version = ""
 
@@ -48,58 +48,43 @@ class Chromium:
     async def start(cls, executable: Path, *, sandbox: bool, folder: Path | None = None) -> "Chromium":
         """Start a browser and wait for its first answer.
 
-        :param folder: where its throw-away folder is made; the system's when None.
+        :param sandbox: False only where the process is root.
+        :param folder: where its throw-away folder is made; the system's temp folder when None.
         :raises Unavailable: it does not start; the message says what it complained of.
         """
         profile = Profile(folder)
         cage = Cage.build()
-        complaints = _Complaints()
         try:
-            self = await cls._spawn(executable, sandbox, profile, cage, complaints)
-        except BaseException:
+            spawned = spawn(
+                flags.command_line(executable, profile=profile.path, sandbox=sandbox),
+                limits=cage.limits,
+                environment=flags.environment(profile.path),
+                folder=profile.path,
+            )
+        except Unavailable:
             profile.remove()
             cage.remove()
             raise
+        cage.take(spawned.process.pid)
+        self = cls(spawned, await Connection.open(spawned.answers, spawned.commands), profile, cage)
         try:
-            version = await self.connection.browser.call("Browser.getVersion", timeout=START_TIMEOUT)
-        except BaseException as exc:
+            await self._greet(spawned.errors)
+        except BaseException:
             await self.close()
-            if isinstance(exc, ProtocolError):
-                raise Unavailable(f"The browser does not start: {complaints.summary() or exc}") from None
             raise
-        self.version = str(version["product"])
         return self
 
-    @classmethod
-    async def _spawn(
-        cls, executable: Path, sandbox: bool, profile: Profile, cage: Cage, complaints: "_Complaints"
-    ) -> "Chromium":
-        commands_out, commands_in = os.pipe()
-        answers_out, answers_in = os.pipe()
-        errors_out, errors_in = os.pipe()
-        command = [python(), "-I", "-S", shim.__file__, str(os.getpid()), str(commands_out), str(answers_in)]
+    async def _greet(self, errors: int) -> None:
+        """Wait until the browser answers, and keep what it complains of meanwhile."""
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: self._complaints, io.FileIO(errors, "r"))
         try:
-            process = subprocess.Popen(
-                [*command, *cage.limits, "--", *flags.command_line(executable, profile=profile.path, sandbox=sandbox)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors_in,
-                cwd=profile.path,
-                env=flags.environment(profile.path),
-                pass_fds=(commands_out, answers_in),
-                start_new_session=True,
-            )
-        except OSError as exc:
-            for fd in (commands_in, answers_out, errors_out):
-                os.close(fd)
-            raise Unavailable(f"The browser does not start: {exc}") from exc
-        finally:
-            for fd in (commands_out, answers_in, errors_in):
-                os.close(fd)
-        cage.take(process.pid)
-        connection = await Connection.open(answers_out, commands_in)
-        await asyncio.get_running_loop().connect_read_pipe(lambda: complaints, open(errors_out, "rb", 0))
-        return cls(process, connection, profile, cage)
+            version = await self.connection.browser.call("Browser.getVersion", limit=START_TIMEOUT)
+        except ProtocolError as exc:
+            await self._complaints.ended(1.0)
+            reason = self._complaints.summary() or exc
+            raise Unavailable(f"The browser does not start: {reason}") from None
+        self.version = str(version["product"])
 
     @property
     def pid(self) -> int:
@@ -115,8 +100,8 @@ class Chromium:
         """Kill every process of the browser and remove its folder; may be repeated."""
         self.connection.close()
         deadline = time.monotonic() + END_TIMEOUT
-        while self._kill() and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        while self._kill() and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells when a group is empty
+            await asyncio.sleep(END_PAUSE)
         self._cage.remove()
         self._profile.remove()
 
@@ -130,8 +115,8 @@ class Chromium:
             return False
         self._cage.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None or _others(self.pid):
+            os.killpg(self.pid, signal.SIGKILL)
+        if not _has_ended(self.pid) or _others(self.pid):
             return True
         self._process.wait()
         return False
@@ -142,33 +127,42 @@ class _Complaints(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._tail = b""
+        self._ended = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-COMPLAINTS:]
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended.set()
+
+    async def ended(self, seconds: float) -> None:
+        """Wait until all is said, but not longer than so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
+
     def summary(self) -> str:
-        """The last line that says something."""
+        """The first line that tells of a fatal error, or else the last one of all."""
         lines = [line.strip() for line in self._tail.decode(errors="replace").splitlines()]
         telling = [line for line in lines if line and not line.startswith("#")]
-        return telling[-1][:300] if telling else ""
+        fatal = [line for line in telling if "FATAL" in line]
+        return (fatal or telling[-1:] or [""])[0][:400]
 
 
-def python() -> str:
-    """Give a Python interpreter; ``sys.executable`` is uWSGI's own program inside uWSGI."""
-    if "python" in os.path.basename(sys.executable or ""):
-        return sys.executable
-    return os.path.join(sys.exec_prefix, "bin", f"python{sys.version_info.major}")
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _others(group: int) -> list[int]:
     """Give the living processes of a group besides its leader."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != group:
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                state, _, process_group = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[:3]
-                if int(process_group) == group and state not in "ZX":
-                    found.append(int(name))
-    return found
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if pid != group and _group_of(pid) == group]
 
 
+def _group_of(pid: int) -> int | None:
+    """Give a living process's group; see proc(5), /proc/PID/stat."""
+    try:
+        stat = Path("/proc", str(pid), "stat").read_text()
+    except OSError:
+        return None
+    state, _, group = stat.rpartition(")")[2].split()[:3]
+    return None if state in "ZX" else int(group)

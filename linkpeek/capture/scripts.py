@@ -4,9 +4,11 @@ An isolated world sees the page's document but none of its variables: a page tha
 replaced ``Array`` or ``requestAnimationFrame`` cannot lead these astray.
 """
 
-#: Ends what moves and hides the caret; gives the title. Endless animations stop where
-#: they are, others jump to their end. Named elements can shadow ``document.title``,
-#: so the getter itself is asked.
+#: Gives the title. Named elements can shadow ``document.title``, so the getter itself is asked.
+TITLE = "Object.getOwnPropertyDescriptor(Document.prototype, 'title').get.call(document).slice(0, 2000)"
+
+#: Ends what moves and hides the caret. Endless animations stop where they are, others
+#: jump to their end.
 FREEZE = """(() => {
   for (const animation of document.getAnimations().slice(0, 2000)) {
     try {
@@ -20,13 +22,13 @@ FREEZE = """(() => {
     sheet.replaceSync('*, *::before, *::after {caret-color: transparent !important}');
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   }
-  return Object.getOwnPropertyDescriptor(Document.prototype, 'title').get.call(document).slice(0, 2000);
 })()"""
 
 #: Scrolls through the page once and back, a window's height a frame, so that what
 #: waits to be seen is asked for; ``%d`` is the last pixel that can be in the picture.
 REVEAL = """(async () => {
-  for (const late of document.querySelectorAll('img[loading=lazy], iframe[loading=lazy]')) late.loading = 'eager';
+  const late = document.querySelectorAll('img[loading=lazy], iframe[loading=lazy]');
+  for (const element of late) element.loading = 'eager';
   const frame = () => new Promise(requestAnimationFrame);
   const bottom = () => Math.min(document.scrollingElement?.scrollHeight ?? 0, %d);
   for (let top = innerHeight; top < bottom(); top += innerHeight) {

@@ -16,6 +16,9 @@ USUAL_VIEWPORT = Viewport(DEFAULT_VIEWPORT_WIDTH, DEFAULT_VIEWPORT_WIDTH * 3 // 
 #: Seconds the browser may take to close a page.
 STRIKE_TIMEOUT = 5.0
 
+#: What pages are told of their visitor's wishes.
+CALM = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+
 #: Runs before any of the page's own scripts, in every frame. A service worker would
 #: outlive its page for nothing: each capture starts and ends with an empty context.
 BEFORE = """(() => {
@@ -29,7 +32,9 @@ BEFORE = """(() => {
 class Stage:
     """A browser context, its one page, and the egress session that it goes out by."""
 
-    def __init__(self, connection: Connection, egress: EgressSession, context: str, target: str, session: str) -> None:
+    def __init__(
+        self, connection: Connection, egress: EgressSession, context: str, target: str, session: str
+    ) -> None:
         self._connection = connection
         self._context = context
         self.egress = egress
@@ -82,7 +87,7 @@ class Stage:
             post("Network.enable", maxTotalBufferSize=0, maxResourceBufferSize=0, maxPostDataSize=0),
             post("Network.setBypassServiceWorker", bypass=True),
             post("Emulation.setUserAgentOverride", **user_agent),
-            post("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}]),
+            post("Emulation.setEmulatedMedia", features=CALM),
             post("Page.addScriptToEvaluateOnNewDocument", source=BEFORE),
         ]
         async with asyncio.timeout(STRIKE_TIMEOUT * 3):
@@ -111,7 +116,7 @@ async def _dispose(connection: Connection, context: str | None, egress: EgressSe
         if context is not None:
             with contextlib.suppress(ProtocolError):
                 await connection.browser.call(
-                    "Target.disposeBrowserContext", timeout=STRIKE_TIMEOUT, browserContextId=context
+                    "Target.disposeBrowserContext", limit=STRIKE_TIMEOUT, browserContextId=context
                 )
     finally:
         await egress.close()

@@ -38,7 +38,7 @@ class Watch:
     """The books of one page.
 
     :ivar loaded: the current document has fired its load event.
-    :ivar parsed: ... its DOMContentLoaded event.
+    :ivar parsed: ... its DOMContentLoaded event, at loop time ``parsed_at``.
     :ivar painted: something of it was drawn.
     :ivar status: HTTP status of the current document.
     :ivar requests: number of requests so far; a change means that something moves.
@@ -63,7 +63,7 @@ class Watch:
         self.status: int | None = None
         self.uri = self.error = ""
         self.documents = self.redirects = self.requests = self.dialogs = 0
-        self.activity = self._loop.time()
+        self.activity = self.parsed_at = self._loop.time()
         self._listen()
 
     def _listen(self) -> None:
@@ -219,7 +219,7 @@ class Watch:
             self.changed()
 
     def _parsed(self, _: dict[str, Any]) -> None:
-        self.parsed = True
+        self.parsed, self.parsed_at = True, self._loop.time()
         self.changed()
 
     def _loaded(self, _: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        self.query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        self.query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         self.server.hits[parts.path] += 1
         route = ROUTES.get(parts.path)
         with contextlib.suppress(ConnectionError):
