@@ -22,6 +22,7 @@ PREFIX = "linkpeek."
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
+MAX_CAPTURE_TIMEOUT = 300
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -204,7 +205,7 @@ TABLE: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "linkpeek.secret_file": ("secret_file", "", _path),
     "linkpeek.worker": ("worker", "external", _choice("external", "embedded")),
     "linkpeek.concurrency": ("concurrency", "", _concurrency),
-    "linkpeek.capture_timeout": ("capture_timeout", "30", _seconds(1, 300)),
+    "linkpeek.capture_timeout": ("capture_timeout", "30", _seconds(1, MAX_CAPTURE_TIMEOUT)),
     "linkpeek.wait": ("wait", "20", _seconds(0, 300)),
     "linkpeek.waiters": ("waiters", "4", _whole(0, 1000)),
     "linkpeek.ttl": ("ttl", "86400", _whole(0, 10**9)),

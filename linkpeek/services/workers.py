@@ -11,11 +11,16 @@ from sqlalchemy.orm import Session, sessionmaker
 from linkpeek.db import transaction, utcnow
 from linkpeek.errors import Unavailable
 from linkpeek.models import Snapshot, State, Worker
-from linkpeek.services.captures import MAX_ATTEMPTS
+from linkpeek.services.captures import BACK_OFF, LEASE_MARGIN, MAX_ATTEMPTS
+from linkpeek.settings import MAX_CAPTURE_TIMEOUT
 
 #: Seconds between two beats, and after how many without one a worker counts as dead.
 BEAT = 2
 DEAD_AFTER = 15
+
+#: No lease and no pause before a retry ends later than this, unless the clock was set back.
+LONGEST_LEASE = timedelta(seconds=MAX_CAPTURE_TIMEOUT + 2 * LEASE_MARGIN)
+LONGEST_PAUSE = timedelta(seconds=2 * max(BACK_OFF))
 
 
 class WorkerService:
@@ -48,8 +53,9 @@ class WorkerService:
     def alive(self) -> list[Worker]:
         """Give the workers that beat lately."""
         with transaction(self._sessions) as session:
-            since = self._now() - timedelta(seconds=DEAD_AFTER)
-            return list(session.scalars(sa.select(Worker).where(Worker.beat_at >= since)))
+            now, lately = self._now(), timedelta(seconds=DEAD_AFTER)
+            beat = sa.select(Worker).where(Worker.beat_at.between(now - lately, now + lately))
+            return list(session.scalars(beat))
 
     def require_alive(self) -> None:
         """See whether a worker is alive.
@@ -77,7 +83,11 @@ class WorkerService:
             living = {worker.id for worker in workers} - set(dead)
             lost = sa.and_(
                 Snapshot.state == State.CAPTURING,
-                sa.or_(Snapshot.lease_until < now, Snapshot.lease_owner.not_in(living)),
+                sa.or_(
+                    Snapshot.lease_until < now,
+                    Snapshot.lease_until > now + LONGEST_LEASE,
+                    Snapshot.lease_owner.not_in(living),
+                ),
             )
             released = {"lease_owner": None, "lease_until": None}
             failed = session.execute(
@@ -94,9 +104,16 @@ class WorkerService:
             queued = session.execute(
                 sa.update(Snapshot).where(lost).values(state=State.QUEUED, not_before=now, **released)
             )
+            # After the clock was set back, what should start in seconds would start in an hour.
+            session.execute(
+                sa.update(Snapshot)
+                .where(Snapshot.state == State.QUEUED, Snapshot.not_before > now + LONGEST_PAUSE)
+                .values(not_before=now)
+            )
             return failed.rowcount + queued.rowcount  # type: ignore[attr-defined, no-any-return]
 
     def _is_dead(self, worker: Worker, now: datetime) -> bool:
-        if now - worker.beat_at > timedelta(seconds=DEAD_AFTER):
+        # A beat from the future was made before the clock was set back; the living beat again at once.
+        if abs(now - worker.beat_at) > timedelta(seconds=DEAD_AFTER):
             return True
         return worker.host == socket.gethostname() and not os.path.exists(f"/proc/{worker.pid}")
