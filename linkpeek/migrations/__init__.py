@@ -30,10 +30,27 @@ def _config() -> Config:
 
 def upgrade(engine: Engine) -> None:
     """Make the schema, or bring it up to date; keeps all data."""
-    config = _config()
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade_to(connection)
+
+
+def upgrade_to(connection: sa.Connection, revision: str = "head") -> None:
+    """Bring the schema up to a revision, in the transaction of this connection."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def is_known(revision: str) -> bool:
+    """Tell whether this version can read a database of a revision."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+def current_revision(connection: sa.Connection) -> str | None:
+    """Give the revision of a database's schema; None before ``linkpeek init``."""
+    if not sa.inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.scalar(sa.select(_VERSION.c.version_num))
 
 
 def require_current(engine: Engine) -> None:
@@ -44,9 +61,7 @@ def require_current(engine: Engine) -> None:
     """
     head = _head()
     with translated(), engine.connect() as connection:
-        current = None
-        if sa.inspect(connection).has_table(_VERSION.name):
-            current = connection.scalar(sa.select(_VERSION.c.version_num))
+        current = current_revision(connection)
     if current != head:
         have = "not initialised" if current is None else f"at schema {current}, not {head}"
         raise ConfigurationError(f"the database is {have}; run `linkpeek init CONFIG.ini`")

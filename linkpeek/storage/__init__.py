@@ -44,6 +44,13 @@ class Storage(Protocol):
     def exists(self, path: str) -> bool:
         """Tell whether something is kept under this path."""
 
+    def images(self, folder: str) -> list[str]:
+        """Give the paths of all images of a snapshot, sorted; none is no error.
+
+        :param folder: the snapshot's folder, as ``snapshot_folder`` gives it.
+        :raises ValueError: for anything but such a folder.
+        """
+
     def delete(self, folder: str) -> int:
         """Remove all images of a snapshot, and give how many bytes that freed.
 

@@ -102,6 +102,14 @@ class FileStorage:
                 return False
         return True
 
+    def images(self, folder: str) -> list[str]:
+        """Give the paths of a snapshot's images; see ``Storage.images``."""
+        if not is_snapshot_folder(folder):
+            raise ValueError(f"not a snapshot's folder: {folder!r}")
+        with translated():
+            paths = [f"{folder}/{entry.name}" for entry in entries(self.root / folder)]
+        return sorted(path for path in paths if is_image_path(path))
+
     def delete(self, folder: str) -> int:
         """Remove a snapshot's folder, and shard folders left empty; see ``Storage.delete``."""
         if not is_snapshot_folder(folder):

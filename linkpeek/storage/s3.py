@@ -101,6 +101,13 @@ class S3Storage:
             return True
         return False
 
+    def images(self, folder: str) -> list[str]:
+        """Give the paths of a snapshot's images; see ``Storage.images``."""
+        if not is_snapshot_folder(folder):
+            raise ValueError(f"not a snapshot's folder: {folder!r}")
+        paths = [item["Key"].removeprefix(self._prefix) for item in self._objects(f"{folder}/")]
+        return sorted(path for path in paths if is_image_path(path))
+
     def delete(self, folder: str) -> int:
         """Remove the objects of a snapshot, one by one; see ``Storage.delete``."""
         if not is_snapshot_folder(folder):

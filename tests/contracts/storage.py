@@ -192,6 +192,19 @@ class StorageContract:
         assert sorted(storage.tokens(older_than=-60)) == sorted([TOKEN, OTHER])
         assert list(storage.tokens(older_than=3600)) == []
 
+    def test_lists_the_images_of_one_snapshot(self, storage: Storage) -> None:
+        assert storage.images(snapshot_folder(TOKEN)) == []
+        paths = [image_path(TOKEN, name, "png") for name in ("master", "336", "200x400")]
+        for path in [*paths, image_path(OTHER, "336", "png"), image_path(TOKEN[:-1] + "f", "336", "png")]:
+            storage.put(path, image())
+
+        assert storage.images(snapshot_folder(TOKEN)) == sorted(paths)
+
+    @pytest.mark.parametrize("folder", ["", "..", "3f/9a", PATH, snapshot_folder(TOKEN) + "/"])
+    def test_lists_nothing_but_a_whole_snapshot(self, storage: Storage, folder: str) -> None:
+        with pytest.raises(ValueError, match="not a snapshot's folder"):
+            storage.images(folder)
+
     def test_a_check_leaves_nothing(self, storage: Storage) -> None:
         storage.check()
 
