@@ -102,6 +102,15 @@ class TestObjects:
         assert storage.delete(snapshot_folder(TOKEN)) == 0
         assert len(client.list_objects_v2(Bucket=bucket)["Contents"]) == len(keys)
 
+    def test_deletes_nothing_whose_name_only_begins_the_same(
+        self, storage: Storage, client: Any, bucket: str
+    ) -> None:
+        client.put_object(Bucket=bucket, Key=f"some/prefix/{snapshot_folder(TOKEN)}.copy/336.png", Body=b"x")
+        storage.put(PATH, image())
+
+        assert storage.delete(snapshot_folder(TOKEN)) == len(image())
+        assert storage.usage() == 1
+
     def test_goes_through_more_than_one_page(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(s3_module, "PAGE", 3)
         for number in range(10):

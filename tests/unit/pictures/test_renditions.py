@@ -228,33 +228,28 @@ class TestBounds:
         assert decoded(rendition(master, Size(336, None), Viewport(3840, 2880), "png")).size == (336, 252)
 
     def test_only_a_few_are_decoded_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        busy, most, guard, go = 0, 0, threading.Lock(), threading.Event()
+        busy, go = threading.Semaphore(0), threading.Event()
         decode = renditions._decode
 
-        def counting(master: bytes) -> Image.Image:
-            nonlocal busy, most
-            with guard:
-                busy += 1
-                most = max(most, busy)
-                if busy == renditions.AT_ONCE:
-                    go.set()
+        def waiting(master: bytes) -> Image.Image:
+            busy.release()
             go.wait(30)
-            picture = decode(master)
-            with guard:
-                busy -= 1
-            return picture
+            return decode(master)
 
-        monkeypatch.setattr(renditions, "_decode", counting)
-        master = page(64, 64, 5)
-        threads = [
-            threading.Thread(target=rendition, args=(master, Size(16, 16), WIDE, "png")) for _ in range(8)
-        ]
+        monkeypatch.setattr(renditions, "_decode", waiting)
+        work = (page(64, 64, 5), Size(16, 16), WIDE, "png")
+        threads = [threading.Thread(target=rendition, args=work) for _ in range(renditions.AT_ONCE)]
         for thread in threads:
             thread.start()
+        assert all(busy.acquire(timeout=30) for _ in threads)
+
+        assert not renditions._decoding.acquire(blocking=False)
+
+        go.set()
         for thread in threads:
             thread.join(60)
-
-        assert most == renditions.AT_ONCE
+        assert renditions._decoding.acquire(blocking=False)
+        renditions._decoding.release()
 
     @settings(deadline=None)
     @given(st.integers(0, 5000), st.integers(1, 255))
