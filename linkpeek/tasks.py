@@ -11,6 +11,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import KombuError
 
+from linkpeek import broker
 from linkpeek.errors import Unavailable
 from linkpeek.settings import Settings
 
@@ -25,6 +26,7 @@ POLLING_INTERVAL = 0.05
 
 def make_celery(settings: Settings) -> Celery:
     """Make the Celery application of these settings; opens nothing."""
+    broker.install()
     url = settings.broker_url
     # kombu warns about a URL without a host, though this transport has none.
     url = "filesystem://localhost" if url == "filesystem://" else url
@@ -74,7 +76,8 @@ class WakeUp:
         """Send one wake-up; when the broker is gone, the workers' own look finds the row."""
         try:
             self._app.send_task(CAPTURE_TASK, retry=False)
-        except (KombuError, OSError) as exc:
+        except Exception as exc:
+            # Whatever is wrong with the broker, the row is safe and asks for itself.
             log.warning("the broker takes no message (%s); the capture starts a little later", exc)
 
     def check(self) -> None:

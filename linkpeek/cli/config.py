@@ -32,6 +32,8 @@ def setup_logging(path: str) -> None:
     """Set up logging as the ini file says, or to standard error where it says nothing."""
     try:
         plaster.setup_logging(path)
+        if not logging.getLogger().handlers:
+            logging.basicConfig(level=logging.INFO)
     except Exception as exc:
         logging.basicConfig(level=logging.INFO)
         logging.getLogger(__name__).warning("the logging set-up in %s is not usable: %s", path, exc)
