@@ -5,8 +5,9 @@ engine opens no connection, so the web application can be loaded before uWSGI
 forks.
 """
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
-from linkpeek.errors import Unavailable
+from linkpeek.errors import ConfigurationError, Unavailable
 
 #: Alembic can only alter constraints that have a name; see its "naming" chapter.
 NAMING = {
@@ -26,8 +27,12 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-#: How long a writer waits for SQLite's one write lock, in seconds.
+#: How long anything waits for the database, in seconds: a writer for SQLite's one write
+#: lock or PostgreSQL's row, a thread for a connection of the pool, a connection to be made.
 BUSY_TIMEOUT = 5
+#: Connections of one pool: no more than PostgreSQL's default of 100 for four web
+#: processes with two pools each, and a worker.
+POOL = {"pool_size": 5, "max_overflow": 5, "pool_timeout": BUSY_TIMEOUT}
 
 
 class Base(DeclarativeBase):
@@ -57,21 +62,57 @@ def utcnow() -> datetime:
 
 
 def make_engine(url: str) -> Engine:
-    """Make the engine for a database URL without opening a connection."""
-    if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
+    """Make the engine for a database URL without opening a connection.
+
+    :raises ConfigurationError: when the URL is none, or its driver is not installed.
+    """
+    try:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return sa.create_engine(parsed, pool_pre_ping=True, connect_args=_patience(parsed), **POOL)
+        pool = POOL if parsed.database else {}  # one in memory has no pool
+        engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT}, **pool)
+    except ImportError as exc:
+        raise ConfigurationError(f"sqlalchemy.url needs a driver that is not installed: {exc.name}") from None
+    except sa.exc.ArgumentError:  # a URL may hold a password, so it is not repeated here
+        raise ConfigurationError("sqlalchemy.url is not the URL of a database that can be used") from None
     sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "checkout", _require_same_file)
     return engine
 
 
-def _prepare_sqlite(connection: Any, record: object) -> None:
+def _patience(url: sa.URL) -> dict[str, Any]:
+    """Give libpq's settings that bound every wait for a server; see its "Parameter Key Words"."""
+    patience: dict[str, Any] = {"connect_timeout": BUSY_TIMEOUT, "tcp_user_timeout": 2000 * BUSY_TIMEOUT}
+    if "options" not in url.query:
+        patience["options"] = f"-c lock_timeout={BUSY_TIMEOUT}s"
+    return {name: value for name, value in patience.items() if name not in url.query}
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
     # WAL lets readers go on while one process writes; FULL makes a commit
     # survive a power cut, and the service commits only a few times a capture.
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    (_, _, path), *_ = cursor.execute("PRAGMA database_list")
     cursor.close()
+    record.info["file"] = path, _identity(path)
+
+
+def _require_same_file(connection: Any, record: Any, proxy: object) -> None:
+    # A connection goes on writing into a file that was deleted or replaced,
+    # where nobody would ever find it again.
+    path, identity = record.info["file"]
+    if _identity(path) != identity:
+        raise sa.exc.DisconnectionError("the database file was replaced")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return None
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:
@@ -97,8 +138,20 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as exc:
-        raise Unavailable("The database does not answer.", code="database-unavailable") from exc
+    except _TROUBLES as exc:
+        raise _unavailable() from exc
+    except sa.exc.DatabaseError as exc:
+        # The class itself is a damaged file's; its other children mean a mistake of ours.
+        if type(exc) is not sa.exc.DatabaseError:
+            raise
+        raise _unavailable() from exc
+
+
+_TROUBLES = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("The database does not answer.", code="database-unavailable")
 
 
 def insert_if_absent(session: Session, model: type[Base], values: dict[str, Any]) -> bool:
