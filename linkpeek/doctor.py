@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from kombu.utils.url import maybe_sanitize_url
+
 from linkpeek import __path__ as package_path
-from linkpeek.capture.model import CaptureRequest
 from linkpeek.capture.fonts import missing_fonts
+from linkpeek.capture.model import CaptureRequest
 from linkpeek.engine import Engine, require_safe_user
 from linkpeek.errors import CaptureError, LinkPeekError
 from linkpeek.geometry import Extent, Viewport
@@ -97,7 +99,7 @@ def _storage(resources: Resources) -> str:
 
 def _broker(resources: Resources) -> str:
     resources.wake.check()
-    return resources.settings.broker_url
+    return str(maybe_sanitize_url(resources.settings.broker_url))
 
 
 def _user(resources: Resources) -> str:
@@ -159,4 +161,7 @@ def _worker(resources: Resources) -> str:
     alive = resources.workers.alive()
     if not alive:
         raise _Flaw("warning", "none is running", "start the service, or `linkpeek worker CONFIG.ini`")
-    return ", ".join(f"{worker.host}:{worker.pid} ({worker.concurrency} at once)" for worker in alive)
+    return ", ".join(
+        f"process {worker.pid} on {worker.host.partition(' ')[0]} ({worker.concurrency} at once)"
+        for worker in alive
+    )

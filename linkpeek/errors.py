@@ -104,7 +104,17 @@ REFUSALS = frozenset(
     {"address-refused", "name-refused", "port-refused", "scheme-refused", "credentials-refused"}
 )
 #: Failures of a capture that are the service's own trouble, not the page's.
-TROUBLES = frozenset({"storage-full", "storage-unavailable", "worker-lost", "browser-crashed"})
+TROUBLES = frozenset(
+    {
+        "storage-full",
+        "storage-unavailable",
+        "database-unavailable",
+        "worker-lost",
+        "browser-crashed",
+        "picture-lost",
+        "internal-error",
+    }
+)
 
 
 def capture_failure(code: str, message: str) -> LinkPeekError:

@@ -98,7 +98,7 @@ class Snapshot(Base):
             sqlite_where=sa.text("state IN ('queued', 'capturing')"),
             postgresql_where=sa.text("state IN ('queued', 'capturing')"),
         ),
-        sa.Index("ix_snapshot_key_state_finished_at", "key", "state", "finished_at"),
+        sa.Index("ix_snapshot_key_state_id", "key", "state", "id"),
         sa.Index("ix_snapshot_state_not_before", "state", "not_before"),
         sa.Index("ix_snapshot_state_finished_at", "state", "finished_at"),
         sa.Index("ix_snapshot_requester_started_at", "requester", "started_at"),
@@ -121,6 +121,7 @@ class Worker(Base):
     __tablename__ = "worker"
 
     id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    #: Host name, and after a space what tells apart machines of one name.
     host: Mapped[str] = mapped_column(sa.String(255))
     pid: Mapped[int]
     concurrency: Mapped[int]

@@ -26,6 +26,8 @@ MAX_ATTEMPTS = 3
 BACK_OFF = (1, 4)
 #: Seconds that a lease lasts beyond the time a capture may take: for storing.
 LEASE_MARGIN = 15
+#: Characters of a title or a final address that are kept.
+LONGEST_TEXT = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,14 @@ class CaptureService:
             lease_until=None,
             error_code=None,
             error_message=None,
-            final_uri=capture.final_uri,
+            final_uri=_storable(capture.final_uri, LONGEST_TEXT),
             status_code=capture.status,
-            title=capture.title,
+            title=_storable(capture.title, LONGEST_TEXT),
             width=capture.width,
             height=capture.height,
             stored_bytes=len(capture.image),
             duration=sum(capture.timings.values()),
-            browser_version=capture.browser_version,
+            browser_version=_storable(capture.browser_version, 100),
             truncated=capture.truncated,
             blank=capture.blank,
             timings={"queue": round(claim.queued, 4)}
@@ -142,7 +144,7 @@ class CaptureService:
                 lease_owner=None,
                 lease_until=None,
                 error_code=error.code,
-                error_message=error.message[:300],
+                error_message=_storable(error.message, 300),
             )
             self._storage.delete(snapshot_folder(claim.token))
             return None
@@ -191,7 +193,13 @@ def _next(now: datetime) -> sa.Select[int]:
     )
     last_turn = (
         sa.select(sa.func.max(Snapshot.started_at))
-        .where(Snapshot.requester == waiting.c.requester)
+        # One from before the clock was set back would stay the last for that long.
+        .where(Snapshot.requester == waiting.c.requester, Snapshot.started_at <= now)
         .scalar_subquery()
     )
     return sa.select(waiting.c.id).order_by(last_turn.asc().nulls_first(), waiting.c.id).limit(1)
+
+
+def _storable(text: str, longest: int) -> str:
+    """Give what every database takes of a page's text: valid UTF-8 without NUL, and not too long."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:longest]

@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from linkpeek.db import insert_if_absent, utcnow
+from linkpeek.db import insert_if_absent, translated, utcnow
 from linkpeek.errors import LimitExceeded, LinkPeekError, NotFound, capture_failure
 from linkpeek.geometry import Extent, Viewport
 from linkpeek.models import ACTIVE_STATES, Snapshot, State
@@ -23,6 +24,9 @@ from linkpeek.services.limits import LimitService
 #: For so long, in seconds, a failed capture is answered with its failure rather
 #: than tried again, so that a page that is down does not cost a capture a request.
 FAILURE_TTL = 30
+
+#: Seconds that the clocks of two machines may differ by.
+CLOCK_SLACK = 15
 
 #: One caller may hold this part of the queue at most.
 FAIR_SHARE = 0.5
@@ -98,18 +102,23 @@ class SnapshotService:
             return Ticket(ready, True, None)
         shown = ready if max_age is None else None
         try:
-            return Ticket(shown, False, self._pending(target, ready, requester))
+            with translated():
+                return Ticket(shown, False, self._pending(target, ready, requester))
         except LinkPeekError:
             if shown is None:
                 raise
             return Ticket(shown, False, None)
 
     def latest(self, key: str, state: State) -> Snapshot | None:
-        """Give the newest snapshot of a key that ended in a state."""
+        """Give the newest snapshot of a key that is in a state.
+
+        One key has one active snapshot at a time, so they end in the order of
+        their ids, also when the clock is set back between them.
+        """
         return self._session.scalar(
             sa.select(Snapshot)
             .where(Snapshot.key == key, Snapshot.state == state)
-            .order_by(Snapshot.finished_at.desc())
+            .order_by(Snapshot.id.desc())
             .limit(1)
         )
 
@@ -154,7 +163,10 @@ class SnapshotService:
         )
 
     def _age(self, snapshot: Snapshot) -> float:
-        return (self._now() - (snapshot.finished_at or snapshot.requested_at)).total_seconds()
+        age = (self._now() - (snapshot.finished_at or snapshot.requested_at)).total_seconds()
+        # From the future: another machine's clock is a little ahead, or ours was set
+        # back, and then nobody knows how old it is.
+        return inf if age < -CLOCK_SLACK else max(0.0, age)
 
     def _pending(self, target: Target, ready: Snapshot | None, requester: str) -> Snapshot:
         pending = self._active(target.key)
@@ -174,7 +186,7 @@ class SnapshotService:
         failed = self.latest(key, State.FAILED)
         if failed is None or self._age(failed) >= FAILURE_TTL:
             return
-        if ready is None or self._age(failed) < self._age(ready):
+        if ready is None or failed.id > ready.id:
             raise failure_of(failed)
 
     def _check_queue(self, requester: str) -> None:

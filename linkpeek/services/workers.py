@@ -4,6 +4,8 @@ import os
 import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, sessionmaker
@@ -39,7 +41,7 @@ class WorkerService:
         with transaction(self._sessions) as session:
             worker = session.get(Worker, worker_id)
             if worker is None:
-                worker = Worker(id=worker_id, host=socket.gethostname(), pid=os.getpid(), started_at=now)
+                worker = Worker(id=worker_id, host=_here(), pid=os.getpid(), started_at=now)
                 session.add(worker)
             worker.concurrency = concurrency
             worker.browser_version = browser_version
@@ -80,7 +82,8 @@ class WorkerService:
             dead = [worker.id for worker in workers if self._is_dead(worker, now)]
             if dead:
                 session.execute(sa.delete(Worker).where(Worker.id.in_(dead)))
-            living = {worker.id for worker in workers} - set(dead)
+            # Asked within the statements: a worker may have come since the list was read.
+            living = sa.select(Worker.id)
             lost = sa.and_(
                 Snapshot.state == State.CAPTURING,
                 sa.or_(
@@ -116,4 +119,28 @@ class WorkerService:
         # A beat from the future was made before the clock was set back; the living beat again at once.
         if abs(now - worker.beat_at) > timedelta(seconds=DEAD_AFTER):
             return True
-        return worker.host == socket.gethostname() and not os.path.exists(f"/proc/{worker.pid}")
+        return worker.host == _here() and not _is_running(worker.pid)
+
+
+@lru_cache
+def _here() -> str:
+    """Name the place where a process number means something: machine, boot and PID namespace.
+
+    Cloned machines, and containers, may well share one host name.
+    """
+    name = socket.gethostname()[:200]
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{name} {boot[:8]}-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return name
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -3,7 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -70,9 +69,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("token", name=op.f("uq_snapshot_token")),
     )
     with op.batch_alter_table("snapshot", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_snapshot_key_state_finished_at", ["key", "state", "finished_at"], unique=False
-        )
+        batch_op.create_index("ix_snapshot_key_state_id", ["key", "state", "id"], unique=False)
         batch_op.create_index("ix_snapshot_requester_started_at", ["requester", "started_at"], unique=False)
         batch_op.create_index("ix_snapshot_state_finished_at", ["state", "finished_at"], unique=False)
         batch_op.create_index("ix_snapshot_state_not_before", ["state", "not_before"], unique=False)
@@ -109,7 +106,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_snapshot_state_not_before")
         batch_op.drop_index("ix_snapshot_state_finished_at")
         batch_op.drop_index("ix_snapshot_requester_started_at")
-        batch_op.drop_index("ix_snapshot_key_state_finished_at")
+        batch_op.drop_index("ix_snapshot_key_state_id")
 
     op.drop_table("snapshot")
     with op.batch_alter_table("rate_counter", schema=None) as batch_op:
