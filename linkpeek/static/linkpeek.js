@@ -10,10 +10,13 @@ const STATES = {
   capturing: "Opening the page.",
   ready: "The picture is ready.",
   failed: "The picture could not be taken.",
+  lost: "The connection was lost; trying again.",
 };
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const here = () => location.pathname + location.search;
+let shown = here(); // Which page's result is on the screen.
 let watch = 0; // Counts up: whoever follows a capture stops when it is no longer their turn.
 
 // ---------------------------------------------------------------- talking to the server
@@ -70,12 +73,14 @@ async function showResult(path) {
   if (!fresh) throw unreachable();
   const idle = [document.body, null].includes(document.activeElement) || Boolean(document.activeElement.closest("[data-capture]"));
   $("#result").replaceWith(fresh);
+  shown = here();
   document.title = page.title;
   enliven();
   return idle;
 }
 
 function mark(state) {
+  $("#result").dataset.state = state;
   const stages = [...document.querySelectorAll("[data-stage]")];
   const now = stages.findIndex((stage) => stage.dataset.stage === state);
   stages.forEach((stage, index) => {
@@ -120,7 +125,8 @@ async function start(form) {
     const { path } = await ask(form.action, "application/json", { method: "POST", body: new URLSearchParams(new FormData(form)) });
     if (turn !== watch) return;
     history.pushState(null, "", path);
-    await showResult(path);
+    const idle = await showResult(path), state = $("#result").dataset.state;
+    if (state === "ready" || state === "failed") return settle(state, idle);
     reveal();
     follow(turn);
   } catch (problem) {
@@ -133,29 +139,34 @@ async function start(form) {
 
 async function follow(turn = ++watch) {
   const result = $("#result"), path = result.dataset.json;
-  let state = result.dataset.state, wait = FIRST_PAUSE, waited = false;
-  while (state === "queued" || state === "capturing") {
-    waited = true;
-    result.dataset.state = state;
-    say(STATES[state]);
+  let state = result.dataset.state, said = "", wait = FIRST_PAUSE;
+  const pending = () => state === "queued" || state === "capturing";
+  if (!pending()) return;
+  while (pending()) {
+    if (said !== state && said !== "lost") say(STATES[said = state]);
     await pause(wait);
     wait = Math.min(wait * GROWTH, LONGEST_PAUSE);
     if (turn !== watch) return;
     try {
       state = (await ask(path, "application/json")).state;
+      if (said === "lost") said = "";
     } catch (problem) {
       if (problem instanceof Refusal) state = "gone";
-      else say("The connection was lost; trying again.");
+      else if (said !== "lost") say(STATES[said = "lost"]);
     }
     if (turn !== watch) return;
-    mark(state);
+    if (pending()) mark(state);
   }
-  if (waited) await arrive(path, state);
+  await arrive(path, state);
 }
 
 async function arrive(path, state) {
   if (state === "gone") return location.reload();
-  const idle = await showResult(path);
+  settle(state, await showResult(path));
+}
+
+/** Say how it ended, and go there with the visitor who has been waiting for it. */
+function settle(state, idle) {
   say(STATES[state]);
   // Who went on reading or typing elsewhere is not pulled away.
   if (idle) $("#result-title")?.focus({ preventScroll: true });
@@ -199,6 +210,7 @@ document.addEventListener("click", (event) => {
   if (button) copy(button);
 });
 addEventListener("popstate", async () => {
+  if (here() === shown) return; // A link within the page, such as the skip link.
   const turn = ++watch;
   clearProblem();
   say("");
