@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds a stopping worker lets captures finish before it gives them back.
 #: Upstart kills what has not ended 5 seconds after TERM (init(5), "kill timeout").
-STOP_GRACE = 2.5
+STOP_GRACE = 2.0
 #: Seconds between two looks for work that nobody was told about.
 TICK = 1.0
 SWEEP_EVERY = 600.0

@@ -38,7 +38,7 @@ class Swept:
 class SweepService:
     """Sweeps one database and its storage.
 
-    :param retention_days: how long finished snapshots are kept.
+    :param retention_days: how long finished snapshots are kept; 0 for as long as there is space.
     :param max_bytes: how much the storage may hold; 0 for no limit.
     :param purge_counters: removes limits' counters that have run out.
     """
@@ -83,6 +83,8 @@ class SweepService:
             return session.scalar(due) or 0
 
     def _delete_expired(self) -> tuple[int, int]:
+        if not self._retention:
+            return 0, 0
         old = sa.and_(
             Snapshot.state.not_in(ACTIVE_STATES), Snapshot.finished_at < self._now() - self._retention
         )
