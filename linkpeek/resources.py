@@ -43,6 +43,15 @@ class Resources:
         return make_engine(self.settings.database_url)
 
     @cached_property
+    def counter_engine(self) -> Engine:
+        """The database again, for what counts callers.
+
+        A request counts while it holds a connection of the other engine. With only
+        one pool, all that hold one could wait for one another.
+        """
+        return make_engine(self.settings.database_url)
+
+    @cached_property
     def sessions(self) -> sessionmaker[Session]:
         """Makes sessions on the database."""
         return make_sessions(self.engine)
@@ -60,7 +69,7 @@ class Resources:
     @cached_property
     def limit_storage(self) -> DatabaseStorage:
         """Where callers are counted."""
-        return DatabaseStorage(engine=self.engine)
+        return DatabaseStorage(engine=self.counter_engine)
 
     @cached_property
     def capture_limits(self) -> LimitService:
@@ -96,4 +105,9 @@ class Resources:
         """
         _ = self.box
         require_current(self.engine)
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections to the database; new ones are opened when they are needed."""
         self.engine.dispose()
+        self.counter_engine.dispose()

@@ -1,15 +1,17 @@
 """Health: asks everything the service needs whether it is there, within a time limit."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from linkpeek.errors import LinkPeekError
 
 log = logging.getLogger(__name__)
 
-#: Seconds one check may take.
+#: Seconds all checks together may take.
 TIME_LIMIT = 5
 
 
@@ -24,29 +26,50 @@ class Check:
 class HealthService:
     """Runs named checks side by side.
 
+    Who asks while a check is under way gets that one's result. So a check that
+    hangs costs one thread, however often and by however many it is asked for.
+
     :param checks: by name, functions that raise when something is wrong.
     """
 
     def __init__(self, checks: dict[str, Callable[[], object]]) -> None:
         self._checks = checks
+        self._running: dict[str, Future[object]] = {}
+        self._lock = threading.Lock()
 
     def check(self, time_limit: float = TIME_LIMIT) -> list[Check]:
         """Run all checks and give their results in order; never raises."""
-        pool = ThreadPoolExecutor(max_workers=max(1, len(self._checks)))
-        running = {name: pool.submit(check) for name, check in self._checks.items()}
-        results = [Check(name, _problem(name, future, time_limit)) for name, future in running.items()]
-        pool.shutdown(wait=False, cancel_futures=True)
-        return results
+        deadline = time.monotonic() + time_limit
+        running = {name: self._start(name) for name in self._checks}
+        return [Check(name, _problem(name, future, deadline, time_limit)) for name, future in running.items()]
+
+    def _start(self, name: str) -> "Future[object]":
+        with self._lock:
+            future = self._running.get(name)
+            if future is None or future.done():
+                future = self._running[name] = Future()
+                # A daemon, so that a process can end while a check hangs.
+                threading.Thread(
+                    target=_run, args=(self._checks[name], future), name=f"check-{name}", daemon=True
+                ).start()
+            return future
 
 
-def _problem(name: str, future: "Future[object]", time_limit: float) -> str | None:
+def _run(check: Callable[[], object], future: "Future[object]") -> None:
     try:
-        future.result(timeout=time_limit)
-    except TimeoutError:
-        return f"no answer within {time_limit:g} seconds"
+        future.set_result(check())
+    except BaseException as exc:
+        future.set_exception(exc)
+
+
+def _problem(name: str, future: "Future[object]", deadline: float, time_limit: float) -> str | None:
+    try:
+        future.result(timeout=max(0.0, deadline - time.monotonic()))
     except LinkPeekError as exc:
         return exc.message
     except Exception as exc:
-        log.exception("the check of %s failed", name)
+        if not future.done():
+            return f"no answer within {time_limit:g} seconds"
+        log.error("the check of %s failed", name, exc_info=exc)
         return type(exc).__name__
     return None

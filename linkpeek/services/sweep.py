@@ -9,6 +9,7 @@ and never a picture that nobody knows of.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, sessionmaker
@@ -100,11 +101,14 @@ class SweepService:
         too_much = self._storage.usage() - self._max_bytes
         count = freed = 0
         while freed < too_much and (batch := self._oldest(Snapshot.state == State.READY)):
-            for row in batch:
+            doomed = []
+            for row_id, token in batch:
                 if freed >= too_much:
                     break
-                freed += self._delete([row])
-                count += 1
+                freed += self._storage.delete(snapshot_folder(token))
+                doomed.append(row_id)
+            self._forget(doomed)
+            count += len(doomed)
         return count, freed
 
     def _oldest(self, which: sa.ColumnElement[bool]) -> list[tuple[int, str]]:
@@ -112,25 +116,30 @@ class SweepService:
             rows = session.execute(
                 sa.select(Snapshot.id, Snapshot.token)
                 .where(which)
-                .order_by(Snapshot.finished_at)
+                .order_by(Snapshot.finished_at, Snapshot.id)
                 .limit(BATCH)
             )
             return [(row.id, row.token) for row in rows]
 
     def _delete(self, batch: list[tuple[int, str]]) -> int:
         freed = sum(self._storage.delete(snapshot_folder(token)) for _, token in batch)
-        with transaction(self._sessions) as session:
-            session.execute(sa.delete(Snapshot).where(Snapshot.id.in_([row_id for row_id, _ in batch])))
+        self._forget([row_id for row_id, _ in batch])
         return freed
+
+    def _forget(self, row_ids: list[int]) -> None:
+        with transaction(self._sessions) as session:
+            session.execute(sa.delete(Snapshot).where(Snapshot.id.in_(row_ids)))
 
     def _delete_strays(self) -> int:
         count = 0
-        for token in self._storage.tokens(STRAY_AFTER):
-            if token != PLACEHOLDER_TOKEN and not self._known(token):
+        tokens = self._storage.tokens(STRAY_AFTER)
+        while batch := set(islice(tokens, BATCH)):
+            strays = batch - self._known(batch) - {PLACEHOLDER_TOKEN}
+            for token in strays:
                 self._storage.delete(snapshot_folder(token))
-                count += 1
+            count += len(strays)
         return count
 
-    def _known(self, token: str) -> bool:
+    def _known(self, tokens: set[str]) -> set[str]:
         with transaction(self._sessions) as session:
-            return session.scalar(sa.select(Snapshot.id).where(Snapshot.token == token)) is not None
+            return set(session.scalars(sa.select(Snapshot.token).where(Snapshot.token.in_(tokens))))

@@ -31,7 +31,7 @@ def make_app(tmp_path: Path) -> Iterator[Callable[..., TestApp]]:
 
     yield make
     for resources in made:
-        resources.engine.dispose()
+        resources.close()
 
 
 @pytest.fixture
