@@ -119,6 +119,13 @@ class Services:
         """Name the caller by its network address, without keeping the address itself."""
         return "address:" + self._resources.box.digest(self._request.client_addr or "")
 
+    def count_failure(self) -> None:
+        """Count a failed attempt to use a key.
+
+        :raises LimitExceeded: ``rate-limited``, when the caller's address had too many.
+        """
+        self._resources.failure_limits.count(self.requester())
+
     def commit(self) -> None:
         """Commit now and go on in a new transaction: what follows waits for others to act on it."""
         self._request.tm.commit()

@@ -18,9 +18,12 @@ from linkpeek.services.limits import LimitService
 from linkpeek.services.renditions import RenditionService
 from linkpeek.services.sweep import SweepService
 from linkpeek.services.workers import WorkerService
-from linkpeek.settings import Settings
+from linkpeek.settings import Rate, Settings
 from linkpeek.storage import Storage, storage_from_url
 from linkpeek.tasks import WakeUp, make_celery
+
+#: Failed attempts that one address may have; a client set up wrong is told so all the same.
+FAILURE_RATE = Rate(60, 60)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class Resources:
     def capture_limits(self) -> LimitService:
         """Counts new captures per caller."""
         return LimitService(self.limit_storage, self.settings.rate_limit, "captures")
+
+    @cached_property
+    def failure_limits(self) -> LimitService:
+        """Counts failed attempts to use a key per address."""
+        return LimitService(self.limit_storage, FAILURE_RATE, "failures")
 
     @cached_property
     def renditions(self) -> RenditionService:

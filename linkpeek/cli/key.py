@@ -20,13 +20,14 @@ def key() -> None:
 @click.option("--name", required=True, help="For whom the key is.")
 @click.option("--apikey", help="An existing key to bring along; made when left out.")
 @click.option("--secret", help="Its secret; made when left out. `-` reads it from standard input.")
-def add(resources: Resources, name: str, apikey: str | None, secret: str | None) -> None:
+@click.option("--md5/--no-md5", default=True, help="Whether MD5 tokens are good for it, or only HMAC ones.")
+def add(resources: Resources, name: str, apikey: str | None, secret: str | None, md5: bool) -> None:
     """Add a key, new or brought along from an older service.
 
     Its secret is shown only now.
     """
     with transaction(resources.sessions) as session:
-        added, shown = KeyService(session, resources.box).add(name, apikey, _secret(secret))
+        added, shown = KeyService(session, resources.box).add(name, apikey, _secret(secret), md5_tokens=md5)
         click.echo(f"apikey: {added.apikey}\nsecret: {shown}")
 
 
@@ -54,10 +55,13 @@ def disable(resources: Resources, apikey: str) -> None:
 @config_argument
 @click.argument("apikey")
 @click.option("--secret", help="The new secret; made when left out. `-` reads it from standard input.")
-def rotate(resources: Resources, apikey: str, secret: str | None) -> None:
+@click.option(
+    "--md5/--no-md5", default=None, help="Whether MD5 tokens are good for it; as before when left out."
+)
+def rotate(resources: Resources, apikey: str, secret: str | None, md5: bool | None) -> None:
     """Give a key a new secret; the old one stops working at once."""
     with transaction(resources.sessions) as session:
-        _, shown = KeyService(session, resources.box).rotate(apikey, _secret(secret))
+        _, shown = KeyService(session, resources.box).rotate(apikey, _secret(secret), md5_tokens=md5)
     click.echo(f"apikey: {apikey}\nsecret: {shown}")
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -14,24 +13,30 @@ from sqlalchemy.orm import Session
 from linkpeek.db import utcnow
 from linkpeek.errors import AccessDenied, NotFound, ParameterError
 from linkpeek.models import ApiKey
-from linkpeek.security import SecretBox, md5_token, same
+from linkpeek.security import SecretBox, hmac_token, md5_token, same
 
 _APIKEY = re.compile(r"[\x21-\x7e]{1,128}")
 _MAX_SECRET, _MAX_NAME = 512, 200
+
+#: Hexadecimal digits of the stronger token; API v1's own has 32.
+HMAC_LENGTH = 64
 
 #: Compared against when the key is unknown, so that both cases take the same steps.
 _DECOY = secrets.token_hex(16)
 
 
-M = TypeVar("M", bound="Meaning")
-
-
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """One way to read a request's address and size, as its client may have meant them."""
+    """One way to read a request, as its client may have meant it."""
 
     uri: str
     size: str
+    viewport: str
+    ttl: str
+
+    def hmac(self, secret: str) -> str:
+        """Give the stronger token of this meaning."""
+        return hmac_token(secret, self.uri, self.size, self.viewport, self.ttl)
 
 
 class KeyService:
@@ -47,9 +52,12 @@ class KeyService:
         self._box = box
         self._now = now
 
-    def add(self, name: str, apikey: str | None = None, secret: str | None = None) -> tuple[ApiKey, str]:
+    def add(
+        self, name: str, apikey: str | None = None, secret: str | None = None, *, md5_tokens: bool = True
+    ) -> tuple[ApiKey, str]:
         """Add a key, new or brought along from an older service.
 
+        :param md5_tokens: whether API v1's MD5 tokens are good for it, or only the stronger ones.
         :returns: the key and its secret, which is shown only now.
         :raises ParameterError: ``bad-key`` for an unusable name, key or secret, ``key-exists``.
         """
@@ -59,7 +67,11 @@ class KeyService:
         if self._find(apikey) is not None:
             raise ParameterError("There is such an API key already.", code="key-exists")
         key = ApiKey(
-            apikey=apikey, name=name, encrypted_secret=self._box.encrypt(secret), created_at=self._now()
+            apikey=apikey,
+            name=name,
+            encrypted_secret=self._box.encrypt(secret),
+            md5_tokens=md5_tokens,
+            created_at=self._now(),
         )
         self._session.add(key)
         self._session.flush()
@@ -78,29 +90,36 @@ class KeyService:
         key.disabled_at = key.disabled_at or self._now()
         return key
 
-    def rotate(self, apikey: str, secret: str | None = None) -> tuple[ApiKey, str]:
+    def rotate(
+        self, apikey: str, secret: str | None = None, *, md5_tokens: bool | None = None
+    ) -> tuple[ApiKey, str]:
         """Give a key a new secret; the old one stops working at once.
 
+        :param md5_tokens: as for ``add``; None leaves it as it is.
         :raises NotFound: when there is no such key.
         """
         key = self._get(apikey)
         secret = secrets.token_urlsafe(32) if secret is None else secret
         _check(key.name, apikey, secret)
         key.encrypted_secret = self._box.encrypt(secret)
+        if md5_tokens is not None:
+            key.md5_tokens = md5_tokens
         return key, secret
 
-    def authenticate(self, apikey: str, token: str, meanings: Sequence[M]) -> tuple[ApiKey, M]:
+    def authenticate(self, apikey: str, token: str, meanings: Sequence[Meaning]) -> tuple[ApiKey, Meaning]:
         """Find who is calling, and which meaning of the request the token was made for.
 
         :raises AccessDenied: for an unknown or disabled key and for a wrong token alike.
         """
         key = self._find(apikey)
-        usable = key is not None and key.disabled_at is None and key.md5_tokens
         secret = self._decrypt(key.encrypted_secret) if key is not None else _DECOY
+        strong = len(token) == HMAC_LENGTH
         meant = None
         for meaning in meanings:
-            if same(token, md5_token(secret, meaning.uri, meaning.size)) and meant is None:
+            expected = meaning.hmac(secret) if strong else md5_token(secret, meaning.uri, meaning.size)
+            if same(token, expected) and meant is None:
                 meant = meaning
+        usable = key is not None and key.disabled_at is None and (strong or key.md5_tokens)
         if key is None or not usable or meant is None:
             raise AccessDenied("The API key or the token is not right.")
         return key, meant

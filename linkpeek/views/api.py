@@ -8,8 +8,9 @@ from linkpeek.address import parse_address, with_scheme
 from linkpeek.errors import AccessDenied, NotFound
 from linkpeek.geometry import Size, Viewport, parse_size, parse_viewport
 from linkpeek.models import ApiKey, Snapshot
+from linkpeek.services.keys import Meaning
 from linkpeek.services.snapshots import Target
-from linkpeek.views.api_query import ApiQuery, Reading, parse_query, parse_ttl
+from linkpeek.views.api_query import ApiQuery, parse_query, parse_ttl
 
 #: Seconds after which a client that got the placeholder may ask again.
 RETRY_AFTER = 5
@@ -28,14 +29,18 @@ def api_v1(request: Request) -> Response:
     return peek(request, target, size, parse_ttl(meant.ttl), f"key:{key.id}")
 
 
-def _authenticate(request: Request, query: ApiQuery) -> tuple[ApiKey, Reading]:
+def _authenticate(request: Request, query: ApiQuery) -> tuple[ApiKey, Meaning]:
     try:
-        authenticated: tuple[ApiKey, Reading] = request.services.keys.authenticate(
+        authenticated: tuple[ApiKey, Meaning] = request.services.keys.authenticate(
             query.apikey, query.token, query.readings
         )
     except AccessDenied as denied:
         # A query that no token fits and that is malformed besides: say what is malformed.
-        raise query.problem or denied from None
+        if query.problem is not None:
+            raise query.problem from None
+        # Only failures are counted: a neighbour's guessing locks nobody out who knows a secret.
+        request.services.count_failure()
+        raise denied from None
     return authenticated
 
 

@@ -22,14 +22,6 @@ MAX_TTL = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Reading(Meaning):
-    """One way to read the whole query."""
-
-    viewport: str
-    ttl: str
-
-
-@dataclass(frozen=True, slots=True)
 class ApiQuery:
     """A query: who says it is asking, and all that it may be asking for.
 
@@ -38,7 +30,7 @@ class ApiQuery:
 
     apikey: str
     token: str
-    readings: list[Reading]
+    readings: list[Meaning]
     problem: ParameterError | None
 
 
@@ -72,7 +64,7 @@ def parse_query(query: str) -> ApiQuery:
         raise problem or ParameterError("The query is not understood.", code="missing-parameter")
     first = found[0][0]
     readings = [
-        Reading(uri, others.get("size", ""), others.get("viewport", ""), others.get("ttl", ""))
+        Meaning(uri, others.get("size", ""), others.get("viewport", ""), others.get("ttl", ""))
         for others, uris in found
         for uri in uris
     ]

@@ -11,7 +11,7 @@ from webtest.app import TestRequest
 from linkpeek.db import transaction
 from linkpeek.errors import CaptureError, CaptureRefused, CaptureTimeout
 from linkpeek.models import Snapshot, State
-from linkpeek.security import md5_token
+from linkpeek.security import hmac_token, md5_token
 from linkpeek.services.keys import KeyService
 from tests.factories import APIKEY, SECRET, PaperWorker, make_capture
 
@@ -259,6 +259,30 @@ class TestAccess:
     def test_an_upper_case_token_is_not_the_token(self, app):
         values = {"uri": PAGE, "apikey": APIKEY, "token": md5_token(SECRET, PAGE, "").upper()}
         app.get("/api/v1?" + urlencode(values), status=403)
+
+    def test_the_stronger_token_binds_everything(self, app):
+        values = {"uri": PAGE, "size": "100", "viewport": "mobile", "ttl": "60"}
+        token = hmac_token(SECRET, PAGE, "100", "mobile", "60")
+        path = "/api/v1?" + urlencode({**values, "apikey": APIKEY, "token": token})
+        assert app.get(path).headers["X-LinkPeek-State"] == "pending"
+        app.get(path.replace("ttl=60", "ttl=61"), status=403)
+        app.get(path.replace("viewport=mobile", "viewport="), status=403)
+
+    def test_a_key_without_md5_tokens(self, app):
+        with transaction(app.service.sessions) as session:
+            KeyService(session, app.service.box).rotate(APIKEY, SECRET, md5_tokens=False)
+        assert app.get(signed(), status=403).headers["X-LinkPeek-Error"] == "access-denied"
+        values = {"uri": PAGE, "apikey": APIKEY, "token": hmac_token(SECRET, PAGE, "", "", "")}
+        app.get("/api/v1?" + urlencode(values), status=302)
+
+    def test_failed_attempts_are_limited_and_good_ones_are_not(self, app):
+        values = {"uri": PAGE, "apikey": APIKEY, "token": "0" * 32}
+        path = "/api/v1?" + urlencode(values)
+        for _ in range(60):
+            app.get(path, status=403)
+        response = app.get(path, status=429)
+        assert response.headers["X-LinkPeek-Error"] == "rate-limited"
+        app.get(signed(), status=302)
 
     def test_a_disabled_key(self, app):
         with transaction(app.service.sessions) as session:
