@@ -1,14 +1,15 @@
 """The capture worker, put together: Celery's threads, the engine, and housekeeping.
 
 A wake-up makes a thread claim snapshots until there are none left. Beside that
-one thread keeps house: it says that the worker is alive, takes back what dead
-workers held, wakes idle threads for what nobody was told about, and sweeps.
+the worker says that it is alive, takes back what dead workers held, looks for
+work that no wake-up came for, and sweeps.
 """
 
 import logging
 import threading
 import time
 import warnings
+from collections.abc import Callable
 
 from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 STOP_GRACE = 2.0
 #: Seconds between two looks for work that nobody was told about.
 TICK = 1.0
+#: Seconds between two looks of a thread that waits for its turn at whether the worker stops.
+SLOT_PAUSE = 0.2
+#: Seconds for the threads whose captures were cut off to queue them again.
+GIVE_BACK_TIME = 0.5
 SWEEP_EVERY = 600.0
 
 
@@ -46,8 +51,9 @@ class CaptureWorker:
             resources.sessions, resources.storage, self._id, resources.settings.capture_timeout
         )
         self._stopping = threading.Event()
-        self._busy = 0
-        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(resources.settings.concurrency)
+        #: Threads beside Celery's that capture what no wake-up came for.
+        self._own: list[threading.Thread] = []
 
     def run(self) -> None:
         """Work until TERM or INT.
@@ -55,18 +61,18 @@ class CaptureWorker:
         :raises ConfigurationError: when the service was not initialised, or no browser can be started.
         """
         self._resources.require_ready()
-        self._engine.start()
-        # Before the first claim: to other workers a lease of an unknown worker is a dead one's.
-        self._beat()
-        log.info("worker %s captures with %s", self._id, self._engine.browser_version)
-        housekeeper = threading.Thread(target=self._keep_house, name="housekeeper", daemon=True)
-        housekeeper.start()
         try:
+            self._engine.start()
+            # Before the first claim: to other workers a lease of an unknown worker is a dead one's.
+            self._beat()
+            log.info("worker %s captures with %s", self._id, self._engine.browser_version)
+            beating = self._keep_house()
             self._serve()
+            beating.join(STOP_GRACE)
         finally:
             self._stopping.set()
-            housekeeper.join(STOP_GRACE)
             self._engine.stop()
+            self._join_own()
             self._leave()
             log.info("worker %s has stopped", self._id)
 
@@ -88,32 +94,49 @@ class CaptureWorker:
             redirect_stdouts=False,
             quiet=True,
         ).start()
+        if not self._stopping.is_set():
+            raise Unavailable("The broker does not answer any more.", code="broker-unavailable")
+        for thread in self._own:
+            thread.join(STOP_GRACE)
 
     def _stop_soon(self, **_: object) -> None:
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         timer = threading.Timer(STOP_GRACE, self._engine.interrupt)
         timer.daemon = True
         timer.start()
 
+    def _join_own(self) -> None:
+        """Wait a little for our own threads, which give back what they were capturing."""
+        deadline = time.monotonic() + GIVE_BACK_TIME
+        for thread in self._own:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
     def _drain(self) -> None:
         """Capture until nothing is left to claim: what a wake-up means."""
-        with self._lock:
-            self._busy += 1
+        while not self._slots.acquire(timeout=SLOT_PAUSE):
+            if self._stopping.is_set():
+                return
+        self._capture_all()
+
+    def _capture_all(self) -> None:
+        """Capture until nothing is left, in a slot that this thread holds, and give that back."""
         try:
             while not self._stopping.is_set() and (claim := self._captures.claim()) is not None:
                 self._work(claim)
         except Unavailable as exc:
+            # What was claimed is taken back when its lease ends.
             log.error("%s", exc.message)
+        except Exception:
+            log.exception("a capture could not be claimed or recorded")
         finally:
-            with self._lock:
-                self._busy -= 1
+            self._slots.release()
 
     def _work(self, claim: Claim) -> None:
         started = time.monotonic()
         try:
-            capture = self._engine.capture(claim.request)
-            if not self._captures.finish(claim, capture):
-                log.warning("snapshot %s: the lease was lost", claim.token)
+            finished = self._captures.finish(claim, self._engine.capture(claim.request))
         except Interrupted:
             self._captures.give_back(claim)
             log.info("snapshot %s: given back", claim.token)
@@ -123,29 +146,37 @@ class CaptureWorker:
             log.exception("snapshot %s: the capture failed in a way nobody thought of", claim.token)
             self._fail(claim, CaptureError("The capture failed.", code="internal-error"))
         else:
-            log.info("snapshot %s: ready after %.3f s", claim.token, time.monotonic() - started)
+            result = "ready" if finished else "the lease was lost"
+            log.info("snapshot %s: %s after %.3f s", claim.token, result, time.monotonic() - started)
 
     def _fail(self, claim: Claim, error: LinkPeekError) -> None:
         delay = self._captures.fail(claim, error)
         again = "" if delay is None else f"; next attempt in {delay:g} s"
         log.info("snapshot %s: %s: %s%s", claim.token, error.code, error.message, again)
 
-    def _keep_house(self) -> None:
-        last_beat = last_sweep = float("-inf")
-        while not self._stopping.wait(TICK):
-            now = time.monotonic()
+    def _keep_house(self) -> threading.Thread:
+        """Start the chores and give the thread that beats.
+
+        Each has a thread of its own: a sweep may take minutes, and a worker that
+        does not beat meanwhile would count as dead.
+        """
+        threads = [
+            threading.Thread(target=self._repeat, args=chore, name=chore[0].__name__, daemon=True)
+            for chore in ((self._beat, BEAT), (self._look, TICK), (self._sweep, SWEEP_EVERY))
+        ]
+        for thread in threads:
+            thread.start()
+        return threads[0]
+
+    def _repeat(self, chore: Callable[[], None], pause: float) -> None:
+        while not self._stopping.is_set():
             try:
-                if now - last_beat >= BEAT:
-                    self._beat()
-                    last_beat = now
-                self._wake_idle()
-                if now - last_sweep >= SWEEP_EVERY:
-                    self._resources.sweeper.sweep()
-                    last_sweep = now
+                chore()
             except LinkPeekError as exc:
-                log.error("housekeeping: %s", exc.message)
+                log.error("%s", exc.message)
             except Exception:
-                log.exception("housekeeping failed")
+                log.exception("a chore failed")
+            self._stopping.wait(pause)
 
     def _beat(self) -> None:
         workers = self._resources.workers
@@ -154,10 +185,21 @@ class CaptureWorker:
         if taken_back:
             log.warning("took back %d captures of dead workers", taken_back)
 
-    def _wake_idle(self) -> None:
-        idle = self._settings.concurrency - self._busy
-        for _ in range(min(idle, self._resources.sweeper.due()) if idle > 0 else 0):
-            self._resources.wake()
+    def _look(self) -> None:
+        """Start what no wake-up came for: it was lost, the broker is gone, or a retry is due."""
+        for _ in range(self._resources.sweeper.due()):
+            if not self._slots.acquire(blocking=False):
+                break
+            self._own.append(self._in_thread(self._capture_all))
+        self._own = [thread for thread in self._own if thread.is_alive()]
+
+    def _in_thread(self, target: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=target, name="capture", daemon=True)
+        thread.start()
+        return thread
+
+    def _sweep(self) -> None:
+        self._resources.sweeper.sweep()
 
     def _leave(self) -> None:
         try:
