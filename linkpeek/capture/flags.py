@@ -75,11 +75,10 @@ FLAGS = (
     "--no-service-autorun",
     "--password-store=basic",
     "--use-mock-keychain",
-    # nothing kept
+    # nothing kept; contexts hold their caches in memory, each its own, for as long as
+    # no --disk-cache-dir is given: then they would share one on disk
     "--disable-breakpad",
     "--disable-crash-reporter",
-    "--disk-cache-size=1",
-    "--media-cache-size=1",
     "--disable-gpu-shader-disk-cache",
     "--disable-field-trial-config",
     "--metrics-recording-only",
@@ -109,7 +108,7 @@ def command_line(executable: Path, *, profile: Path, sandbox: bool) -> list[str]
     :param sandbox: False only where the process is root: Chromium's sandbox cannot
         be had there.
     """
-    words = [str(executable), *FLAGS, f"--user-data-dir={profile}", f"--disk-cache-dir={profile / 'cache'}"]
+    words = [str(executable), *FLAGS, f"--user-data-dir={profile}"]
     if not sandbox:
         words.append("--no-sandbox")
     if _shared_memory() < SHM_NEEDED:

@@ -33,7 +33,8 @@ def spawn(
     :raises Unavailable: it cannot be started.
     """
     (commands_out, commands), (answers, answers_in), (errors, errors_in) = os.pipe(), os.pipe(), os.pipe()
-    become = [python(), "-I", "-S", shim.__file__, *map(str, (os.getpid(), commands_out, answers_in)), *limits]
+    pipes = (str(commands_out), str(answers_in))
+    become = [python(), "-I", "-S", shim.__file__, str(os.getpid()), *pipes, *limits]
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell, and every word is ours
             [*become, "--", *command],

@@ -32,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers by path: a route of ``ROUTES``, or a page of the folder ``pages``."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: "Server"
 
     def log_message(self, *_: object) -> None:
