@@ -20,7 +20,7 @@ from linkpeek.services.sweep import SweepService
 from linkpeek.services.workers import WorkerService
 from linkpeek.settings import Rate, Settings
 from linkpeek.storage import Storage, storage_from_url
-from linkpeek.tasks import WakeUp, make_celery
+from linkpeek.tasks import WakeUp, embedded_folder, make_celery
 
 #: Failed attempts that one address may have; a client set up wrong is told so all the same.
 FAILURE_RATE = Rate(60, 60)
@@ -67,7 +67,7 @@ class Resources:
     @cached_property
     def wake(self) -> WakeUp:
         """Tells a worker that there is something to do."""
-        return WakeUp(make_celery(self.settings))
+        return WakeUp(make_celery(self.settings), embedded_folder(self.settings))
 
     @cached_property
     def limit_storage(self) -> DatabaseStorage:

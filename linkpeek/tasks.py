@@ -6,10 +6,10 @@ lost, doubled or garbled one does no harm.
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import KombuError
 
 from linkpeek import broker
 from linkpeek.errors import Unavailable
@@ -22,6 +22,11 @@ QUEUE = "linkpeek"
 
 #: Seconds between two looks of the file system transport for new messages.
 POLLING_INTERVAL = 0.05
+
+
+#: A request that sends a wake-up does not wait for a broker that is gone; workers, which
+#: listen, have settings of their own for that.
+_ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -44,8 +49,12 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
+    if settings.broker_url.startswith("redis"):
+        # Without these a request waits for as long as TCP does. The second stands
+        # above the 10 seconds that a worker's blocking read may take.
+        return _ONE_TRY | {"socket_connect_timeout": 3, "socket_timeout": 20}
     if not settings.broker_url.startswith("filesystem:"):
-        return {}
+        return _ONE_TRY
     messages = broker_folder(settings)
     return {
         "data_folder_in": str(messages),
@@ -60,17 +69,25 @@ def broker_folder(settings: Settings) -> Path:
     return settings.data_dir / "broker"
 
 
+def embedded_folder(settings: Settings) -> Path | None:
+    """Give the folder of the embedded broker's messages, where that is the broker in use."""
+    return broker_folder(settings) if settings.broker_url.startswith("filesystem:") else None
+
+
 def make_broker_folders(settings: Settings) -> None:
     """Make the folders of the embedded broker, where that is the one in use."""
-    if settings.broker_url.startswith("filesystem:"):
-        (broker_folder(settings) / "control").mkdir(parents=True, exist_ok=True)
+    folder = embedded_folder(settings)
+    if folder is not None:
+        (folder / "control").mkdir(parents=True, exist_ok=True)
 
 
 class WakeUp:
     """Sends wake-ups to whichever worker hears them first."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, folder: Path | None = None) -> None:
+        """Send by a Celery application; ``folder`` is the embedded broker's, where that is the one."""
         self._app = app
+        self._folder = folder
 
     def __call__(self) -> None:
         """Send one wake-up; when the broker is gone, the workers' own look finds the row."""
@@ -86,8 +103,16 @@ class WakeUp:
         :raises Unavailable: ``broker-unavailable``.
         """
         try:
-            with self._app.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=1, timeout=2)
-                connection.default_channel.queue_declare(QUEUE, passive=False, durable=True)
-        except (KombuError, OSError) as exc:
+            self._ask()
+        except Exception as exc:
+            # Each transport's library has errors of its own.
             raise Unavailable("The broker does not answer.", code="broker-unavailable") from exc
+
+    def _ask(self) -> None:
+        if self._folder is not None:
+            # The transport looks at its folder only when there is a message.
+            with TemporaryFile(dir=self._folder):
+                return
+        with self._app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+            connection.default_channel.queue_declare(QUEUE, passive=False, durable=True)
