@@ -20,8 +20,9 @@ RUN_PACKAGES := gcc libc6-dev chromium-headless-shell|chromium chromium-sandbox 
 ifeq ($(PYTHON),python3)
 RUN_PACKAGES += python3-venv python3-dev
 endif
-# The tests run the snippets of /docs, and the service behind a real Nginx, in a network of their own.
-TEST_PACKAGES := $(RUN_PACKAGES) nginx-light|nginx php-cli nodejs curl git iproute2 util-linux procps
+# The tests run the snippets of /docs, the service behind a real Nginx and in a network of
+# its own, and the database of many machines.
+TEST_PACKAGES := $(RUN_PACKAGES) nginx-light|nginx php-cli nodejs curl git iproute2 util-linux procps postgresql
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -62,6 +63,10 @@ typecheck: $(ENV)/.test ## Check the types, strictly
 format: $(ENV)/.test ## Lay the code out and repair what can be repaired
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+.PHONY: soak
+soak: test-system $(ENV)/.test ## 2,000 captures of good, bad and hostile pages while workers are killed
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 .PHONY: dist
 dist: $(ENV)/.test ## Build the source archive and the wheel into dist/

@@ -96,7 +96,13 @@ class Engine:
         self._thread.join(STOP_TIME)
 
     def _run(self, coroutine: Coroutine[Any, Any, None], time_limit: float) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(time_limit)
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            future.result(time_limit)
+        except BaseException:
+            # A stop signal, or the time limit: what is half done takes itself back.
+            future.cancel()
+            raise
 
     async def _start(self, executable: Path) -> None:
         settings = self._settings

@@ -150,8 +150,10 @@ class Browser:
 
     async def close(self) -> None:
         """End the browser and everything of it; captures under way fail."""
-        self._closed = True
-        engine, self._engine = self._engine, None
+        # A start under way comes to its end first, so that nothing of it is left behind.
+        async with self._starting:
+            self._closed = True
+            engine, self._engine = self._engine, None
         if engine is not None:
             engine.retired = True
             await engine.close()

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import signal
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -24,8 +26,14 @@ def worker(resources: Resources, die_with_parent: bool) -> None:
     """
     if die_with_parent:
         _die_with_parent()
+    # Until Celery listens to signals itself, a stop is an exception, so that the browser is closed.
+    signal.signal(signal.SIGTERM, _stop)
     setup_logging(str(resources.settings.ini_file))
     CaptureWorker(resources).run()
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _die_with_parent() -> None:

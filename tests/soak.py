@@ -1,0 +1,223 @@
+"""The soak: thousands of captures of good, bad and hostile pages while workers and browsers are killed.
+
+``make soak`` runs it. Two workers share one queue. One of them is killed again and
+again, by TERM and by KILL; of both, browser processes are killed. In the end nothing
+may be lost or stuck, nothing may be left over, and the worker that lived all the
+time must not have grown.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+
+from linkpeek.db import transaction
+from linkpeek.geometry import Extent, Viewport
+from linkpeek.models import ACTIVE_STATES, Snapshot, State
+from linkpeek.resources import Resources
+from linkpeek.services.limits import LimitService
+from linkpeek.services.renditions import master_path
+from linkpeek.services.snapshots import SnapshotService, Target
+from linkpeek.settings import Rate
+from tests.factories import make_service
+from tests.live.processes import alive, family, named, wait_until
+from tests.live.site import Site
+
+GOOD = (
+    "/static",
+    "/emoji",
+    "/animation",
+    "/lazy",
+    "/longish",
+    "/fonts",
+    "/state",
+    "/late",
+    "/redirect?to=/static",
+)
+BAD = ("/missing", "/status?code=500", "/hang-up", "/nonsense", "/attachment", "/redirect-loop", "/204")
+HOSTILE = (
+    "/alerts",
+    "/endless-parse",
+    "/endless-load",
+    "/endless-timers",
+    "/popups",
+    "/memory",
+    "/endless-bytes",
+    "/endless-navigation",
+    "/bomb",
+    "/never",
+)
+INI = """\
+[app:main]
+use = egg:linkpeek
+linkpeek.data_dir = {folder}
+linkpeek.egress_allow = 127.0.0.0/8
+linkpeek.egress_ports = *
+linkpeek.allow_root = true
+linkpeek.concurrency = 2
+linkpeek.capture_timeout = 6
+"""
+
+
+class Soak:
+    """One run.
+
+    :param folder: where the service and its log live.
+    :param count: captures in all.
+    :param seed: of everything random.
+    """
+
+    def __init__(self, folder: Path, count: int, seed: int) -> None:
+        self.folder, self.count = folder, count
+        self.random = random.Random(seed)
+        self.service: Resources = make_service(folder, egress_allow="127.0.0.0/8", egress_ports="*")
+        self.ini = folder / "soak.ini"
+        self.ini.write_text(INI.format(folder=folder))
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.log = (folder / "worker.log").open("ab")
+        self.steady, self.mortal = self.start(), self.start()
+        self.kills: Counter[str] = Counter()
+        self.memory: list[tuple[int, int, int]] = []
+        self.seen: set[psutil.Process] = set()
+
+    def start(self) -> psutil.Popen:
+        command = [sys.executable, "-m", "linkpeek", "worker", str(self.ini)]
+        environment = os.environ | {"TMPDIR": str(self.temporary)}
+        return psutil.Popen(command, stdout=self.log, stderr=self.log, env=environment)
+
+    def run(self) -> dict[str, object]:
+        started = time.monotonic()
+        with Site() as site:
+            asked, next_kill = 0, 5.0
+            while asked < self.count or self.active():
+                if asked < self.count and self.active() < 12:
+                    self.ask(site, asked)
+                    asked += 1
+                elapsed = time.monotonic() - started
+                if elapsed > next_kill and asked < self.count:
+                    self.kill_something()
+                    next_kill = elapsed + self.random.uniform(2, 8)
+                if self.mortal.poll() is not None:
+                    self.mortal = self.start()
+                self.sample(asked)
+                assert self.steady.poll() is None, "the worker that nobody killed has ended"
+                assert elapsed < self.count * 2 + 120, f"stuck with {self.active()} captures under way"
+                time.sleep(0.05)
+        return self.judge(time.monotonic() - started)
+
+    def active(self) -> int:
+        with transaction(self.service.sessions) as session:
+            count = sa.select(sa.func.count()).where(Snapshot.state.in_(ACTIVE_STATES))
+            return session.scalar(count) or 0
+
+    def ask(self, site: Site, number: int) -> None:
+        kind = self.random.choices((GOOD, BAD, HOSTILE), (80, 12, 8))[0]
+        path = self.random.choice(kind)
+        uri = site.url(path + ("&" if "?" in path else "?") + f"soak={number}")
+        extent = Extent.FULL if self.random.random() < 0.2 else Extent.VIEWPORT
+        with transaction(self.service.sessions) as session:
+            limits = LimitService(self.service.limit_storage, Rate(10**6, 1), "soak")
+            snapshots = SnapshotService(session, limits, lambda: None, ttl=0, queue_limit=10**6)
+            snapshots.request(
+                Target(uri, Viewport(800, 600), extent), max_age=0, requester=f"key:{number % 3}"
+            )
+        self.service.wake()
+
+    def kill_something(self) -> None:
+        what = self.random.choice(
+            ("worker KILL", "worker TERM", "--type=renderer", "--type=gpu", "--headless ")
+        )
+        if what.startswith("worker"):
+            self.mortal.send_signal(signal.SIGKILL if "KILL" in what else signal.SIGTERM)
+            self.mortal.wait(20)
+        else:
+            victims = named(family(self.random.choice((self.steady, self.mortal))), what)
+            if not victims:
+                return
+            self.random.choice(victims).kill()
+        self.kills[what] += 1
+
+    def sample(self, asked: int) -> None:
+        try:
+            mine = family(psutil.Process(self.steady.pid))
+            self.seen.update(mine, family(psutil.Process(self.mortal.pid)))
+            worker = mine[0].memory_full_info().pss
+            browser = sum(one.memory_full_info().pss for one in mine[1:])
+            self.memory.append((asked, worker, browser))
+        except psutil.Error:
+            return
+
+    def judge(self, seconds: float) -> dict[str, object]:
+        descriptors = psutil.Process(self.steady.pid).num_fds()
+        with transaction(self.service.sessions) as session:
+            rows = session.execute(
+                sa.select(Snapshot.state, Snapshot.token, Snapshot.error_code, Snapshot.attempts)
+            ).all()
+        assert len(rows) == self.count, f"{self.count - len(rows)} captures are lost"
+        assert {row.state for row in rows} <= {State.READY, State.FAILED}
+        for row in rows:
+            if row.state == State.READY:
+                self.service.storage.get(master_path(row.token))
+            else:
+                assert row.error_code, "a failure without a reason"
+        self.stop(self.steady, self.mortal)
+        # What a killed worker left behind, the next one on the machine clears away.
+        last = self.start()
+        wait_until(lambda: named(family(last), "chromium"), 30, "the browser of the last worker runs")
+        self.stop(last)
+        wait_until(lambda: not alive(self.seen), 10, "all processes are gone")
+        folders = [path.name for path in self.temporary.iterdir() if path.is_dir() and any(path.iterdir())]
+        assert not folders, f"folders are left over: {folders}"
+        return {
+            "captures": self.count,
+            "seconds": round(seconds, 1),
+            "states": dict(Counter(row.state for row in rows)),
+            "errors": dict(Counter(row.error_code for row in rows if row.error_code)),
+            "attempts": dict(Counter(row.attempts for row in rows)),
+            "kills": dict(self.kills),
+            "descriptors_at_the_end": descriptors,
+            "worker_mib": self.first_and_last(1),
+            "chromium_mib": self.first_and_last(2),
+        }
+
+    def stop(self, *workers: psutil.Popen) -> None:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait(20)
+
+    def first_and_last(self, index: int) -> list[float]:
+        """Give the mean PSS in MiB while the second and the last hundred were captured."""
+        span = min(100, self.count // 4)
+        first = [row[index] for row in self.memory if span <= row[0] < 2 * span]
+        last = [row[index] for row in self.memory if row[0] >= self.count - span]
+        return [round(sum(values) / max(1, len(values)) / 2**20, 1) for values in (first, last)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        soak = Soak(Path(folder), options.count, options.seed)
+        try:
+            print(json.dumps(soak.run(), indent=2))
+        finally:
+            for worker in (soak.steady, soak.mortal):
+                if worker.poll() is None:
+                    worker.kill()
+
+
+if __name__ == "__main__":
+    main()
