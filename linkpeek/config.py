@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from linkpeek import embedded
 from linkpeek.migrations import require_current
-from linkpeek.proxies import TrustedProxies
+from linkpeek.proxies import TrustedProxies, subscriber
 from linkpeek.requestlog import with_request_log
 from linkpeek.resources import Resources
 from linkpeek.services.health import HealthService
@@ -117,7 +117,7 @@ class Services:
 
     def requester(self) -> str:
         """Name the caller by its network address, without keeping the address itself."""
-        return "address:" + self._resources.box.digest(self._request.client_addr or "")
+        return "address:" + self._resources.box.digest(subscriber(self._request.client_addr or ""))
 
     def count_failure(self) -> None:
         """Count a failed attempt to use a key.

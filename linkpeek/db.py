@@ -69,9 +69,13 @@ def make_engine(url: str) -> Engine:
     try:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() != "sqlite":
-            return sa.create_engine(parsed, pool_pre_ping=True, connect_args=_patience(parsed), **POOL)
+            return sa.create_engine(
+                parsed, pool_pre_ping=True, connect_args=_patience(parsed), hide_parameters=True, **POOL
+            )
         pool = POOL if parsed.database else {}  # one in memory has no pool
-        engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT}, **pool)
+        engine = sa.create_engine(
+            parsed, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True, **pool
+        )
     except ImportError as exc:
         raise ConfigurationError(f"sqlalchemy.url needs a driver that is not installed: {exc.name}") from None
     except sa.exc.ArgumentError:  # a URL may hold a password, so it is not repeated here

@@ -47,6 +47,17 @@ def _apply(environ: MutableMapping[str, Any], forwarded: dict[str, str]) -> None
         environ["wsgi.url_scheme"] = scheme
 
 
+def subscriber(client: str) -> str:
+    """Give what stands for one subscriber: the IPv4 address, or the /64 of an IPv6 one (RFC 6177).
+
+    Whoever has one address of a /64 has all of them, and would else be a new caller with each.
+    """
+    ip = _address(client)
+    if ip is None or ip.version == 4:
+        return client
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((int(ip), 64), strict=False))
+
+
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)

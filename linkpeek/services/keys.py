@@ -74,7 +74,10 @@ class KeyService:
             created_at=self._now(),
         )
         self._session.add(key)
-        self._session.flush()
+        try:
+            self._session.flush()
+        except sa.exc.IntegrityError:
+            raise ParameterError("There is such an API key already.", code="key-exists") from None
         return key, secret
 
     def list(self) -> Sequence[ApiKey]:
@@ -125,6 +128,8 @@ class KeyService:
         return key, meant
 
     def _find(self, apikey: str) -> ApiKey | None:
+        if not _APIKEY.fullmatch(apikey):
+            return None  # a database that was asked for a NUL would not just say no
         return self._session.scalar(sa.select(ApiKey).where(ApiKey.apikey == apikey))
 
     def _get(self, apikey: str) -> ApiKey:
@@ -146,5 +151,5 @@ def _check(name: str, apikey: str, secret: str) -> None:
         raise ParameterError(f"A key's name is 1 to {_MAX_NAME} printable characters.", code="bad-key")
     if not _APIKEY.fullmatch(apikey):
         raise ParameterError("An API key is 1 to 128 ASCII characters without spaces.", code="bad-key")
-    if not 1 <= len(secret) <= _MAX_SECRET:
+    if not 1 <= len(secret) <= _MAX_SECRET or any("\ud800" <= char <= "\udfff" for char in secret):
         raise ParameterError(f"A secret is 1 to {_MAX_SECRET} characters.", code="bad-key")

@@ -11,6 +11,7 @@ from linkpeek.models import ApiKey, Snapshot
 from linkpeek.services.keys import Meaning
 from linkpeek.services.snapshots import Target
 from linkpeek.views.api_query import ApiQuery, parse_query, parse_ttl
+from linkpeek.views.pages import site_address
 
 #: Seconds after which a client that got the placeholder may ask again.
 RETRY_AFTER = 5
@@ -19,7 +20,7 @@ RETRY_AFTER = 5
 @view_config(route_name="api_v1", request_method=("GET", "HEAD"))
 def api_v1(request: Request) -> Response:
     """Answer with a redirect to a picture of the page, new enough and of the right size."""
-    services, settings = request.services, request.services.settings
+    settings = request.services.settings
     query = parse_query(request.environ.get("QUERY_STRING", ""))
     key, meant = _authenticate(request, query)
     viewport, size = parse_viewport(meant.viewport), parse_size(meant.size)
@@ -46,12 +47,13 @@ def _authenticate(request: Request, query: ApiQuery) -> tuple[ApiKey, Meaning]:
 
 def peek(request: Request, target: Target, size: Size, max_age: int | None, requester: str) -> Response:
     """Find or make a snapshot, waiting for it where that is needed, and redirect to its picture."""
-    try:
-        return _peek(request, target, size, max_age, requester)
-    except PictureLost as lost:
-        request.services.snapshots.lost(lost.snapshot_id)
-        request.services.commit()
-    return _peek(request, target, size, max_age, requester)
+    while True:
+        try:
+            return _peek(request, target, size, max_age, requester)
+        except PictureLost as lost:
+            # Where a whole storage was lost, the older pictures of the page are, too.
+            request.services.snapshots.lost(lost.snapshot_id)
+            request.services.commit()
 
 
 class PictureLost(Exception):
@@ -65,10 +67,11 @@ class PictureLost(Exception):
 def _peek(request: Request, target: Target, size: Size, max_age: int | None, requester: str) -> Response:
     services = request.services
     ticket = services.snapshots.request(target, max_age=max_age, requester=requester)
+    # A queued refresh is written, and the lock on the database given up, before a picture is made.
+    services.commit()
     if ticket.ready is not None:
         return _picture(request, ticket.ready, size, "ready" if ticket.fresh else "stale")
     pending_id = ticket.pending.id
-    services.commit()
     if not services.waiting_room.wait(pending_id):
         return _placeholder(request, size, target.viewport)
     return _picture(request, services.snapshots.finished(pending_id), size, "ready")
@@ -94,7 +97,7 @@ def _placeholder(request: Request, size: Size, viewport: Viewport) -> Response:
 
 def _redirect(request: Request, path: str, state: str, *, cache_control: str) -> Response:
     response = Response(status=302, content_type="text/plain")
-    response.location = request.route_url("snapshot", path=path)
+    response.location = request.route_url("snapshot", path=path, _app_url=site_address(request))
     response.headers["X-LinkPeek-State"] = state
     response.headers["Cache-Control"] = cache_control
     response.headers["Vary"] = "Accept"

@@ -6,6 +6,7 @@ gets JSON, one that browses gets a page, others text.
 """
 
 import logging
+import re
 
 from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException
@@ -41,7 +42,9 @@ def known_error(error: errors.LinkPeekError, request: Request) -> Response:
     """Answer one of the service's own errors."""
     status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
     if status == 500:
+        # Such as a secret file that is not the right one: the operator's business.
         log.error("%s: %s", error.code, error.message)
+        return answer(request, 500, error.code, "Something went wrong here; it was logged.")
     response = answer(request, status, error.code, error.message)
     if isinstance(error, errors.LimitExceeded):
         response.headers["Retry-After"] = str(error.retry_after)
@@ -67,7 +70,7 @@ def http_error(error: HTTPException, request: Request) -> Response:
     """Answer what Pyramid itself refused, such as a wrong method or a missing CSRF token."""
     if error.code < 400:
         return error
-    code = type(error).__name__.removeprefix("HTTP").lower()
+    code = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__.removeprefix("HTTP")).lower()
     return answer(request, error.code, code, error.explanation or error.title)
 
 
@@ -78,10 +81,10 @@ def unknown_error(error: Exception, request: Request) -> Response:
         with translated():
             raise error
     except errors.Unavailable as unavailable:
-        log.warning("%s %s: %s", request.method, request.path, error)
+        log.warning("%s %r: %s", request.method, request.environ.get("PATH_INFO"), error)
         return known_error(unavailable, request)
     except Exception:
-        log.exception("%s %s failed", request.method, request.path)
+        log.exception("%s %r failed", request.method, request.environ.get("PATH_INFO"))
     return answer(request, 500, "internal-error", "Something went wrong here; it was logged.")
 
 

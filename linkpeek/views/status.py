@@ -6,6 +6,7 @@ from pyramid.view import view_config
 
 from linkpeek import metrics
 
+
 @view_config(route_name="healthz", request_method=("GET", "HEAD"))
 def healthz(request: Request) -> Response:
     """Say that this process answers; asks nothing else, so that it never hangs."""
