@@ -72,9 +72,10 @@ class Settings:
         _refuse_unknown(settings)
         here = global_config.get("here") or os.getcwd()
         raw = {name: str(settings.get(key, default)).strip() for key, (name, default, _) in TABLE.items()}
-        data_dir = raw["data_dir"] = str(Path(here, raw["data_dir"]).absolute())
+        data_dir = raw["data_dir"] = str(Path(here, raw["data_dir"] or "var").absolute())
         for name, default in _UNDER_DATA_DIR.items():
             raw[name] = raw[name] or default.format(data_dir=data_dir)
+        raw["secret_file"] = str(Path(here, raw["secret_file"]).absolute())
         values = {name: _read(key, cast, raw[name]) for key, (name, _, cast) in TABLE.items()}
         ini_file = global_config.get("__file__")
         return cls(**values, ini_file=Path(ini_file).absolute() if ini_file else None)
@@ -84,14 +85,17 @@ def _refuse_unknown(settings: Mapping[str, Any]) -> None:
     unknown = sorted(key for key in settings if key.startswith(PREFIX) and key not in TABLE)
     if unknown:
         known = ", ".join(key for key in TABLE if key.startswith(PREFIX))
-        raise ConfigurationError(f"unknown setting {unknown[0]}; there are: {known}")
+        name = unknown[0] if unknown[0].isprintable() else ascii(unknown[0])
+        raise ConfigurationError(f"unknown setting {name}; there are: {known}")
 
 
 def _read(key: str, cast: Callable[[str], Any], text: str) -> Any:
     try:
         return cast(text)
     except ValueError as exc:
-        raise ConfigurationError(f"{key} = {text!r}: {exc}") from None
+        # A URL may hold a password, and this line goes into a log.
+        shown = f"{text.partition(':')[0]}:..." if key.endswith("url") and ":" in text else text
+        raise ConfigurationError(f"{key} = {shown!r}: {exc}") from None
 
 
 def _whole(least: int, greatest: int) -> Callable[[str], int]:

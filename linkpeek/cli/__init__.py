@@ -4,15 +4,18 @@ Exit codes: 0 done, 1 it could not be done (the line on standard error says why
 and what to do), 2 the command was not used as it is meant.
 """
 
+import os
 from typing import Any
 
 import click
 
+from linkpeek.cli.backup import backup
 from linkpeek.cli.capture import capture
 from linkpeek.cli.check import check
 from linkpeek.cli.doctor import doctor
 from linkpeek.cli.init import init
 from linkpeek.cli.key import key
+from linkpeek.cli.restore import restore
 from linkpeek.cli.sweep import sweep
 from linkpeek.cli.worker import worker
 from linkpeek.errors import LinkPeekError
@@ -26,6 +29,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except LinkPeekError as exc:
             raise click.ClickException(f"{exc.message} [{exc.code}]") from None
+        except BrokenPipeError:
+            raise  # nobody reads what we say; click ends quietly
+        except OSError as exc:
+            place = "" if exc.filename is None else f"{os.fsdecode(exc.filename)}: "
+            raise click.ClickException(f"{place}{exc.strerror or exc}") from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,5 +45,5 @@ def main() -> None:
     """
 
 
-for command in (init, key, worker, capture, sweep, doctor, check):
+for command in (init, key, worker, capture, sweep, doctor, check, backup, restore):
     main.add_command(command)

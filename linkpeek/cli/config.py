@@ -22,7 +22,7 @@ def load_settings(path: str) -> Settings:
         settings = plaster.get_settings(str(ini_file), "app:main")
     except Exception as exc:
         # Whatever ConfigParser or PasteDeploy find wrong is the file's fault.
-        raise ConfigurationError(f"{path} cannot be read: {exc}") from None
+        raise ConfigurationError(f"{path} cannot be read: {' '.join(str(exc).split())}") from None
     if not settings:
         raise ConfigurationError(f"{path} has no section [app:main]")
     return Settings.from_ini(settings, {"here": str(ini_file.parent), "__file__": str(ini_file)})

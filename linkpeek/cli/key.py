@@ -6,6 +6,7 @@ import click
 
 from linkpeek.cli.options import config_argument
 from linkpeek.db import transaction
+from linkpeek.errors import ParameterError
 from linkpeek.resources import Resources
 from linkpeek.services.keys import KeyService
 
@@ -26,15 +27,18 @@ def add(resources: Resources, name: str, apikey: str | None, secret: str | None,
 
     Its secret is shown only now.
     """
+    resources.require_ready()
+    given = _secret(secret)
     with transaction(resources.sessions) as session:
-        added, shown = KeyService(session, resources.box).add(name, apikey, _secret(secret), md5_tokens=md5)
-        click.echo(f"apikey: {added.apikey}\nsecret: {shown}")
+        added, shown = KeyService(session, resources.box).add(name, apikey, given, md5_tokens=md5)
+    click.echo(f"apikey: {added.apikey}\nsecret: {shown}")
 
 
 @key.command("list")
 @config_argument
 def list_keys(resources: Resources) -> None:
     """List all keys, without their secrets."""
+    resources.require_ready()
     with transaction(resources.sessions) as session:
         for one in KeyService(session, resources.box).list():
             state = f"disabled {one.disabled_at:%Y-%m-%d}" if one.disabled_at else "enabled"
@@ -46,6 +50,7 @@ def list_keys(resources: Resources) -> None:
 @click.argument("apikey")
 def disable(resources: Resources, apikey: str) -> None:
     """Disable a key: its requests are refused from now on."""
+    resources.require_ready()
     with transaction(resources.sessions) as session:
         KeyService(session, resources.box).disable(apikey)
     click.echo(f"{apikey} is disabled")
@@ -60,11 +65,18 @@ def disable(resources: Resources, apikey: str) -> None:
 )
 def rotate(resources: Resources, apikey: str, secret: str | None, md5: bool | None) -> None:
     """Give a key a new secret; the old one stops working at once."""
+    resources.require_ready()
+    given = _secret(secret)
     with transaction(resources.sessions) as session:
-        _, shown = KeyService(session, resources.box).rotate(apikey, _secret(secret), md5_tokens=md5)
+        _, shown = KeyService(session, resources.box).rotate(apikey, given, md5_tokens=md5)
     click.echo(f"apikey: {apikey}\nsecret: {shown}")
 
 
 def _secret(given: str | None) -> str | None:
     """Read a secret from standard input where asked, so that it shows in no process list."""
-    return sys.stdin.readline().rstrip("\r\n") if given == "-" else given
+    if given != "-":
+        return given
+    try:
+        return sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ParameterError("The secret is not UTF-8.", code="bad-key") from None
