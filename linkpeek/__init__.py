@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 def main(global_config: dict[str, str], **settings: Any) -> "TrustedProxies":
     """Make the WSGI application from an ini file's ``[app:main]``, as PasteDeploy asks."""
     from linkpeek.config import make_app
+    from linkpeek.preflight import pace_failing_worker
     from linkpeek.settings import Settings
 
-    return make_app(Settings.from_ini(settings, global_config), settings)
+    try:
+        return make_app(Settings.from_ini(settings, global_config), settings)
+    except Exception:
+        pace_failing_worker()
+        raise
