@@ -3,11 +3,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from bs4 import BeautifulSoup
 from webtest.app import TestRequest
 
 from linkpeek.capture.failures import REASONS, failure
-from linkpeek.db import transaction
+from linkpeek.db import transaction, translated
 from linkpeek.errors import CaptureError
 from linkpeek.models import Snapshot
 from tests.factories import make_capture
@@ -114,8 +115,9 @@ class TestFrontPage:
 
 
 class TestCreating:
-    def test_a_script_gets_the_path_at_once_and_follows_it(self, make_app):
+    def test_a_script_gets_the_path_at_once_and_follows_it(self, make_app, monkeypatch):
         app = make_app(wait=30)
+        monkeypatch.setattr("linkpeek.services.waiting.WaitingRoom.wait", lambda *_: pytest.fail("it waited"))
         path = created(app)
         assert app.get(path, headers=JSON).json["state"] == "queued"
         app.worker.work()
@@ -195,6 +197,15 @@ class TestCreating:
             assert_refused(response, 429, "rate-limited")
             assert int(response.headers["Retry-After"]) > 0
         assert app.worker.work() == 2
+
+    def test_where_the_database_does_not_answer_it_says_so(self, app, monkeypatch):
+        def request(service, *_, **__):
+            with translated():
+                service._session.execute(sa.text("SELECT * FROM gone"))
+
+        monkeypatch.setattr("linkpeek.services.snapshots.SnapshotService.request", request)
+        for headers in (JSON, BROWSER):
+            assert_refused(create(app, headers), 503, "database-unavailable")
 
     def test_a_failure_just_now_is_told_at_once(self, app):
         def fail(_request):
