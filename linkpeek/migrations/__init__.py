@@ -43,7 +43,9 @@ def upgrade_to(connection: sa.Connection, revision: str = "head") -> None:
 
 def is_known(revision: str) -> bool:
     """Tell whether this version can read a database of a revision."""
-    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    return any(
+        script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    )
 
 
 def current_revision(connection: sa.Connection) -> str | None:
