@@ -164,5 +164,7 @@ def insert_if_absent(session: Session, model: type[Base], values: dict[str, Any]
     :returns: whether it was inserted.
     """
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(model).values(values).on_conflict_do_nothing()
-    return bool(session.connection().execute(statement).rowcount)
+    # By what comes back, for not every driver counts the rows of an insert.
+    key = sa.inspect(model).primary_key[0]
+    statement = dialect.insert(model).values(values).on_conflict_do_nothing().returning(key)
+    return session.connection().execute(statement).first() is not None

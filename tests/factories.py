@@ -1,6 +1,7 @@
 """What tests make: a service in a folder of its own, captures, and a worker without a browser."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from linkpeek.settings import Settings
 APIKEY, SECRET = "old-client", "sesame"
 
 
-def make_settings(folder: Path, **overrides: Any) -> Settings:
+def make_settings(folder: Path, *, database_url: str = "", **overrides: Any) -> Settings:
     """Make settings for a service under a folder; ``wait="1"`` means ``linkpeek.wait = 1``."""
-    raw = {"linkpeek.data_dir": str(folder)}
+    raw = {"linkpeek.data_dir": str(folder), "sqlalchemy.url": database_url}
     raw |= {f"linkpeek.{name}": str(value) for name, value in overrides.items()}
     return Settings.from_ini(raw, {"here": str(folder)})
 
@@ -61,6 +62,19 @@ def make_capture(request: CaptureRequest, **overrides: Any) -> Capture:
         "timings": {"navigation": 0.2, "screenshot": 0.1},
     }
     return Capture(**(values | overrides))
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def step(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
 
 
 class PaperWorker:

@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 from limits import RateLimitItemPerSecond
 from limits.strategies import FixedWindowRateLimiter
-from postgres import postgres_server
 
 from linkpeek.db import make_engine
 from linkpeek.errors import Unavailable
@@ -25,12 +24,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with postgres_server() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
