@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+log = logging.getLogger(__name__)
+
 #: Seconds before a failed start ends: Upstart starts again at once, and gives up
 #: for good after ten ends within five seconds (init(5), "respawn limit").
 PACE = 5
@@ -29,7 +31,7 @@ def problem(path: str) -> str | None:
     except LinkPeekError as exc:
         return exc.message
     except Exception as exc:
-        logging.exception("the application cannot be made")
+        log.exception("the application cannot be made")
         return f"{type(exc).__name__}: {exc}"
     return None
 
@@ -42,7 +44,8 @@ def require_startable(path: str) -> None:
     python = f"{sys.exec_prefix}/bin/python{sys.version_info.major}"
     # What uWSGI found the packages by, such as --virtualenv.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    if subprocess.run([python, "-m", "linkpeek.preflight", path], env=environment, check=False).returncode:
+    command = [python, "-m", "linkpeek.preflight", path]
+    if subprocess.run(command, env=environment, check=False).returncode:  # noqa: S603
         time.sleep(PACE)
         sys.exit(22)
 
