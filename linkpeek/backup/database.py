@@ -18,6 +18,7 @@ from linkpeek.backup.dump import Row, load
 from linkpeek.backup.errors import ServiceExists
 from linkpeek.backup.staging import place_file
 from linkpeek.db import Base, make_engine, translated, utcnow
+from linkpeek.errors import Unavailable
 from linkpeek.migrations import upgrade_to
 from linkpeek.models import ApiKey, Snapshot, Worker
 from linkpeek.services.workers import DEAD_AFTER
@@ -68,7 +69,7 @@ def require_stopped(url: str) -> None:
     """
     file = sqlite_file(url)
     if file is not None:
-        _close_sqlite(file)
+        _alone(file, "locking_mode=EXCLUSIVE")
         return
     engine = make_engine(url)
     try:
@@ -81,16 +82,21 @@ def require_stopped(url: str) -> None:
         engine.dispose()
 
 
-def _close_sqlite(file: Path) -> None:
-    """Have SQLite fold its log into the file, which it does only when nobody else has it open."""
+def _alone(file: Path, pragma: str) -> None:
+    """Have SQLite do what it does only when nobody else has the file open.
+
+    :raises ServiceExists: ``service-running``, when somebody has.
+    """
     if not file.exists():
         return
     with contextlib.closing(sqlite3.connect(file, timeout=1)) as connection:
         try:
-            connection.execute("PRAGMA journal_mode=DELETE")
+            connection.execute(f"PRAGMA {pragma}")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:
             raise ServiceExists(_RUNNING, code="service-running") from None
         except sqlite3.DatabaseError:
+            # No database at all: nobody can be working with it.
             return
 
 
@@ -122,6 +128,8 @@ def replacing(
         rows = _fill(connection, revision, lines, keep, check)
     yield rows
     file.parent.mkdir(parents=True, exist_ok=True)
+    # The old one's write-ahead log goes into it, lest it be taken for the new one's.
+    _alone(file, "journal_mode=DELETE")
     if aside is not None:
         os.link(file, aside)
     place_file(made, file)
@@ -131,10 +139,22 @@ def replacing(
 def _connected(url: str) -> Iterator[Connection]:
     engine = make_engine(url)
     try:
-        with translated(), engine.begin() as connection:
+        with translated(), _disk_errors(), engine.begin() as connection:
             yield connection
     finally:
         engine.dispose()
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Say so when SQLite's trouble is the disk."""
+    try:
+        yield
+    except sa.exc.OperationalError as exc:
+        for words, code in (("disk is full", "disk-full"), ("disk I/O error", "disk-unavailable")):
+            if words in str(exc.orig):
+                raise Unavailable(f"The database could not be written: {words}.", code=code) from exc
+        raise
 
 
 def _fill(connection: Connection, revision: str, lines: BinaryIO, keep: Keep, check: Check) -> dict[str, int]:

@@ -16,7 +16,12 @@ class ResourcesType(click.ParamType[Resources]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Resources:
         """Read the file."""
-        return value if isinstance(value, Resources) else Resources(load_settings(value))
+        if isinstance(value, Resources):
+            return value
+        resources = Resources(load_settings(value))
+        if ctx is not None:
+            ctx.call_on_close(resources.close)
+        return resources
 
 
 def config_argument(function: Callable[..., Any]) -> Callable[..., Any]:

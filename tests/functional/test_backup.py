@@ -24,6 +24,7 @@ from linkpeek.resources import Resources
 from linkpeek.services.keys import KeyService
 from linkpeek.services.renditions import master_path
 from linkpeek.storage import image_path
+from tests.contracts.storage import noise
 from tests.factories import APIKEY, SECRET, PaperWorker, make_png
 from tests.postgres import postgres_server
 
@@ -164,11 +165,14 @@ class TestBackup:
         assert "linkpeek init" in result.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["empty.ini"]
 
-    def test_a_full_disk_leaves_the_backup_before(self, ini: Path, backup: Path) -> None:
+    def test_a_full_disk_leaves_the_backup_before(
+        self, ini: Path, backup: Path, made: list[Resources]
+    ) -> None:
+        opened(ini, made).storage.put(image_path(TOKENS[0], "large", "png"), noise(300))
         before = tree(backup.parent)
-        done = linkpeek("backup", ini, "-o", backup, stderr=subprocess.PIPE, file_size=4096)
+        done = linkpeek("backup", ini, "-o", backup, stderr=subprocess.PIPE, file_size=60_000)
         assert done.returncode == 1
-        assert b"the disk is full" in done.stderr
+        assert b"The backup could not be written: the disk is full. [disk-full]" in done.stderr
         assert tree(backup.parent) == before
 
     @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -259,7 +263,9 @@ class TestRestore:
         secret = (tmp_path / "var/secret").read_bytes()
         result = run("restore", other, backup, "--force")
         assert result.exit_code == 0, result.stderr
-        assert_whole(opened(other, made))
+        service = opened(other, made)
+        assert_whole(service)
+        service.close()
         (old_secret,) = (tmp_path / "var").glob("secret.replaced-*")
         assert old_secret.read_bytes() == secret
         (old_database,) = (tmp_path / "var").glob("linkpeek.sqlite.replaced-*")
@@ -308,11 +314,19 @@ class TestRestore:
                 restore(tmp_path / "n.ini", io.BytesIO(out.getvalue().replace(old, new, 1)), load_settings)
             assert refused.value.code == "backup-newer"
 
-    def test_a_full_disk_changes_nothing(self, backup: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("file_size", [1000, 30_000, 80_000])
+    def test_a_full_disk_changes_nothing(
+        self, ini: Path, tmp_path: Path, made: list[Resources], file_size: int
+    ) -> None:
+        """At the rows, at the new database, at an image."""
+        opened(ini, made).storage.put(image_path(TOKENS[0], "large", "png"), noise(300))
+        run("backup", ini, "-o", tmp_path / "b.tar")
         before = tree(tmp_path)
-        done = linkpeek("restore", tmp_path / "new/x.ini", backup, stderr=subprocess.PIPE, file_size=30000)
+        done = linkpeek(
+            "restore", tmp_path / "new/x.ini", tmp_path / "b.tar", stderr=subprocess.PIPE, file_size=file_size
+        )
         assert done.returncode == 1
-        assert b"disk is full" in done.stderr or b"database" in done.stderr
+        assert b"[disk-" in done.stderr
         assert tree(tmp_path) == before
 
     @pytest.mark.parametrize(

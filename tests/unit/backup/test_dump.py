@@ -143,7 +143,7 @@ def test_shows_one_moment_whatever_is_committed_meanwhile(engines: tuple[Engine,
 def test_what_no_dump_holds_is_refused(tmp_path: Path, lines: list[Any]) -> None:
     engine = make_engine(f"sqlite:///{tmp_path}/b")
     text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
-    with pytest.raises(BadBackup), engine.begin() as connection:
-        upgrade_to(connection)
+    upgrade(engine)
+    with engine.begin() as connection, pytest.raises(BadBackup):
         load(connection, io.BytesIO(text.encode()), lambda table, row: True)
     engine.dispose()
