@@ -13,7 +13,7 @@ from linkpeek.capture.pipeline import Pipeline
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.profile import remove_stale
 from linkpeek.capture.stage import Stage, user_agent
-from linkpeek.errors import Unavailable
+from linkpeek.errors import CaptureTimeout, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,9 @@ RECYCLE_AFTER = 500
 
 #: Empty stages that are kept ready, so that a capture starts with its navigation.
 READY = 1
+
+#: Seconds within which a browser answers the simplest of questions.
+EXAMINE_TIMEOUT = 5.0
 
 #: Seconds beyond its own limit after which a capture is given up from outside.
 GRACE = 1.0
@@ -80,7 +83,11 @@ class Browser:
         try:
             async with asyncio.timeout(request.timeout + GRACE):
                 return await self._capture(request, started)
+        except CaptureTimeout:
+            self._suspect()
+            raise
         except TimeoutError:
+            self._suspect()
             raise failure("page-timeout") from None
 
     async def _capture(self, request: CaptureRequest, started: float) -> Capture:
@@ -93,6 +100,20 @@ class Browser:
             raise failure("browser-crashed") from None
         finally:
             self._later(self._give_back(engine, stage))
+
+    def _suspect(self) -> None:
+        if self._engine is not None:
+            self._later(self._examine(self._engine))
+
+    async def _examine(self, engine: "_Engine") -> None:
+        """See whether it was the page that did not answer, or the browser; that is replaced at once."""
+        try:
+            await engine.chromium.connection.browser.call("Browser.getVersion", limit=EXAMINE_TIMEOUT)
+        except ProtocolError:
+            if engine.chromium.is_running:
+                log.warning("the browser (process %d) does not answer: replacing it", engine.chromium.pid)
+                engine.retired = True
+                await engine.close()
 
     async def _stage(self) -> "tuple[_Engine, Stage]":
         """Give a fresh stage; a browser that cannot make one is replaced, once."""
@@ -123,8 +144,21 @@ class Browser:
                 self._engine = None
             chromium = await Chromium.start(self._executable, sandbox=self._sandbox)
             self.version = chromium.version
-            self._engine = _Engine(chromium, self._egress, self._ready)
-            return self._engine
+            self._engine = engine = _Engine(chromium, self._egress, self._ready)
+            chromium.connection.closed.add_done_callback(lambda _: self._gone(engine))
+            return engine
+
+    def _gone(self, engine: "_Engine") -> None:
+        """Bring a browser back that ended by itself; where that fails, the next capture tries again."""
+        if engine is self._engine and not self._closed and not engine.retired:
+            log.warning("the browser (process %d) is gone: starting another", engine.chromium.pid)
+            self._later(self._revive())
+
+    async def _revive(self) -> None:
+        try:
+            await self._current()
+        except Unavailable as exc:
+            log.error("the browser does not come back: %s", exc)
 
     def _retire(self, engine: "_Engine") -> None:
         engine.retired = True
@@ -195,9 +229,13 @@ class _Engine:
 
     async def stage(self) -> Stage:
         """Give a stage nobody used before."""
-        waiting = self._ready.pop(0) if self._ready else self._build()
         try:
-            return await waiting
+            while self._ready:
+                stage = await self._ready.pop(0)
+                if stage.watch.fault is None:
+                    return stage
+                await stage.strike()  # its renderer died while it waited
+            return await self._build()
         finally:
             self._refill()
 
@@ -221,9 +259,8 @@ class _Engine:
         ready, self._ready = self._ready, []
         for waiting in ready:
             waiting.cancel()
-        stages = await asyncio.gather(*ready, return_exceptions=True)
         await self.chromium.close()
-        for stage in stages:
+        for stage in await asyncio.gather(*ready, return_exceptions=True):
             if isinstance(stage, Stage):
                 with contextlib.suppress(Exception):
                     await stage.strike()

@@ -23,10 +23,15 @@ def png_size(image: bytes) -> tuple[int, int]:
     return width, height
 
 
+def may_be_blank(image: bytes) -> bool:
+    """Whether a PNG is small enough to be of one colour: told at once, from its length."""
+    width, height = png_size(image)
+    return len(image) <= 4096 + width * height / _PIXELS_A_BYTE
+
+
 def is_blank(image: bytes) -> bool:
     """Whether every pixel of a PNG has the same colour."""
-    width, height = png_size(image)
-    if len(image) > 4096 + width * height / _PIXELS_A_BYTE:
+    if not may_be_blank(image):
         return False
     with Image.open(io.BytesIO(image)) as picture:
         return picture.convert("RGB").getcolors(1) is not None

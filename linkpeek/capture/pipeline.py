@@ -18,7 +18,7 @@ from linkpeek.capture import scripts
 from linkpeek.capture.cdp import CommandTimeout, ConnectionClosed, ProtocolError
 from linkpeek.capture.failures import failure, navigation_failure
 from linkpeek.capture.model import Capture, CaptureRequest
-from linkpeek.capture.picture import is_blank, png_size
+from linkpeek.capture.picture import is_blank, may_be_blank, png_size
 from linkpeek.capture.stage import Stage
 from linkpeek.errors import CaptureError
 from linkpeek.geometry import MAX_PAGE_HEIGHT, Extent
@@ -96,7 +96,7 @@ class Pipeline:
         self._pulse = asyncio.create_task(self._watch_pulse())
         try:
             shot = await self._attempt(USUAL_TIME)
-            blank = is_blank(shot.image)
+            blank = await _is_blank(shot.image)
             if blank:
                 shot, blank = await self._once_more(shot)
             return self._finish(shot, blank)
@@ -150,11 +150,11 @@ class Pipeline:
             if self._has_time():
                 await self._settle(LONG_TIME)
                 first = await self._shoot()
-                if not is_blank(first.image):
+                if not await _is_blank(first.image):
                     return first, False
             if self._has_time():
                 second = await self._attempt(LONG_TIME)
-                return second, is_blank(second.image)
+                return second, await _is_blank(second.image)
         return first, True
 
     def _has_time(self) -> bool:
@@ -414,6 +414,11 @@ class Pipeline:
             self._complete = False
             page.post("Runtime.terminateExecution")
             beat.cancel()
+
+
+async def _is_blank(image: bytes) -> bool:
+    """Look at a picture beside the loop, and only where its size leaves the question open."""
+    return may_be_blank(image) and await asyncio.to_thread(is_blank, image)
 
 
 def clean(title: str) -> str:

@@ -1,6 +1,7 @@
 """Starts a process that dies with us, with pipes where Chromium looks for them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -57,7 +58,13 @@ def spawn(
 
 
 def python() -> str:
-    """Give a Python interpreter; ``sys.executable`` is uWSGI's own program inside uWSGI."""
-    if "python" in os.path.basename(sys.executable or ""):
-        return sys.executable
-    return os.path.join(sys.exec_prefix, "bin", f"python{sys.version_info.major}")
+    """Give a Python interpreter that this user may run; ``shim`` needs nothing but Python.
+
+    ``sys.executable`` is uWSGI's own program inside uWSGI.
+    """
+    name = f"python{sys.version_info.major}"
+    candidates = [sys.executable or "", os.path.join(sys.exec_prefix, "bin", name)]
+    for path in candidates:
+        if "python" in os.path.basename(path) and os.access(path, os.X_OK):
+            return path
+    return shutil.which(name) or candidates[-1]

@@ -122,6 +122,16 @@ async def _dispose(connection: Connection, context: str | None, egress: EgressSe
         await egress.close()
 
 
+def _own_version() -> str:
+    try:
+        return version("linkpeek")
+    except PackageNotFoundError:
+        return "0"
+
+
+VERSION = _own_version()
+
+
 def user_agent(product: str) -> dict[str, Any]:
     """Give the parameters of ``Emulation.setUserAgentOverride``: a Chromium that says it is LinkPeek's.
 
@@ -129,10 +139,10 @@ def user_agent(product: str) -> dict[str, Any]:
     """
     full = product.partition("/")[2] or "0"
     major = full.partition(".")[0]
-    brands = [{"brand": "Chromium", "version": major}, {"brand": "LinkPeek", "version": _own_version()}]
+    brands = [{"brand": "Chromium", "version": major}, {"brand": "LinkPeek", "version": VERSION}]
     system = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
     return {
-        "userAgent": f"{system} Chrome/{major}.0.0.0 Safari/537.36 LinkPeek/{_own_version()}",
+        "userAgent": f"{system} Chrome/{major}.0.0.0 Safari/537.36 LinkPeek/{VERSION}",
         "acceptLanguage": "en-US,en;q=0.9",
         "userAgentMetadata": {
             "brands": brands,
@@ -144,10 +154,3 @@ def user_agent(product: str) -> dict[str, Any]:
             "mobile": False,
         },
     }
-
-
-def _own_version() -> str:
-    try:
-        return version("linkpeek")
-    except PackageNotFoundError:
-        return "0"

@@ -40,7 +40,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        self.query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        query = parse_qs(parts.query, keep_blank_values=True)
+        self.query = {name: values[0] for name, values in query.items()}
         self.server.hits[parts.path] += 1
         route = ROUTES.get(parts.path)
         with contextlib.suppress(ConnectionError):
@@ -110,7 +111,9 @@ class Site:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self._server.ending.set()
         self._server.shutdown()
         self._server.server_close()
@@ -144,6 +147,10 @@ def pixel(handler: Handler) -> None:
     handler.answer(PIXEL, kind="image/png")
 
 
+def cached_style(handler: Handler) -> None:
+    handler.answer(b"html{background:#0a0}", kind="text/css", Cache_Control="public, max-age=99999, immutable")
+
+
 def second_load(handler: Handler) -> None:
     """Blank the first time it is asked for by a name, filled afterwards."""
     key = f"second-load:{handler.query.get('key', '')}"
@@ -171,8 +178,8 @@ def show_headers(handler: Handler) -> None:
 def status(handler: Handler) -> None:
     """``?code=`` with a page, or without one where ``&empty`` is given."""
     code = int(handler.query.get("code", "500"))
-    body = b"" if "empty" in handler.query else f"<!doctype html><title>{code}</title><h1>{code}</h1>".encode()
-    handler.answer(body, status=code)
+    page = f"<!doctype html><title>{code}</title><h1>{code}</h1>"
+    handler.answer(b"" if "empty" in handler.query else page.encode(), status=code)
 
 
 def no_content(handler: Handler) -> None:
@@ -247,6 +254,7 @@ ROUTES: dict[str, Callable[[Handler], None]] = {
     "/slow": slow,
     "/slow-data": slow_data,
     "/pixel.png": pixel,
+    "/cached.css": cached_style,
     "/second-load": second_load,
     "/font.ttf": web_font,
     "/headers": show_headers,

@@ -1,0 +1,185 @@
+"""Pages that mean harm, or cannot end: each is answered in time, and harms nothing but itself."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from linkpeek.capture import Browser, Capture
+from linkpeek.errors import CaptureError, CaptureTimeout
+from tests.live.capturing import (
+    Loop,
+    Outcome,
+    alive,
+    colours,
+    eventually,
+    family,
+    image,
+    outcome_of,
+    request,
+    running_browser,
+)
+from tests.live.site import Site
+
+GREEN = (0, 170, 0)
+LIMIT = 10
+
+#: Taken together, so that this file takes little longer than its slowest page.
+SLOW = (
+    "/alerts",
+    "/bomb",
+    "/buffers",
+    "/endless-bytes",
+    "/endless-load",
+    "/endless-navigation",
+    "/endless-parse",
+    "/endless-requests",
+    "/endless-timers",
+    "/heavy-layout",
+    "/memory",
+    "/never",
+    "/never-ends",
+    "/unload",
+)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser(loop: Loop) -> Iterator[Browser]:
+    with running_browser(loop) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def outcomes(loop: Loop, browser: Browser, site: Site) -> dict[str, tuple[Outcome, float]]:
+    """What came of each of the slow pages, and in how many seconds; four at once."""
+    places = asyncio.Semaphore(4)
+
+    async def one(path: str) -> tuple[Outcome, float]:
+        async with places:
+            return await outcome_of(browser, request(site.url(path), limit=LIMIT))
+
+    async def all_of_them() -> list[tuple[Outcome, float]]:
+        return await asyncio.gather(*map(one, SLOW))
+
+    return dict(zip(SLOW, loop.run(all_of_them(), 120), strict=True))
+
+
+@pytest.mark.parametrize("path", SLOW)
+def test_answers_in_time(outcomes, path: str) -> None:
+    assert outcomes[path][1] < LIMIT + 1.5
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("/alerts", "Alerts"),
+        ("/buffers", "Buffers"),
+        ("/endless-load", "Endless after load"),
+        ("/endless-navigation", "On and on"),
+        ("/endless-requests", "Requests without end"),
+        ("/endless-timers", "Busy for ever"),
+        ("/heavy-layout", "Heavy"),
+        ("/never-ends", "Endless"),
+        ("/unload", "Wants to leave"),
+    ],
+)
+def test_best_there_is(outcomes, path: str, title: str) -> None:
+    capture = outcomes[path][0]
+
+    assert isinstance(capture, Capture), capture
+    assert capture.title == title
+    assert len(colours(image(capture))) > 5, "something is drawn"
+
+
+def test_what_follows_an_endless_script_is_there(outcomes) -> None:
+    capture = outcomes["/endless-parse"][0]
+
+    assert isinstance(capture, Capture), capture
+    assert GREEN in colours(image(capture))
+    assert not capture.complete
+
+
+def test_nothing_shown_is_a_time_out(outcomes) -> None:
+    assert isinstance(outcomes["/never"][0], CaptureTimeout)
+
+
+@pytest.mark.parametrize(("path", "code"), [("/memory", "page-crashed"), ("/endless-bytes", "too-large")])
+def test_too_much_of_something(outcomes, path: str, code: str) -> None:
+    error = outcomes[path][0]
+
+    assert isinstance(error, CaptureError), error
+    assert error.code == code
+
+
+def test_dialogs_are_dismissed(loop: Loop, browser: Browser, site: Site) -> None:
+    assert loop.run(browser.capture(request(site.url("/few-alerts")))).title == "false/null"
+
+
+def test_no_popup_opens(loop: Loop, browser: Browser, site: Site) -> None:
+    assert loop.run(browser.capture(request(site.url("/popups")))).title == "0 popups"
+    assert site.hits["/popped"] == 0
+
+
+def test_good_page_beside_bad_ones(loop: Loop, browser: Browser, site: Site) -> None:
+    async def both() -> tuple[list[tuple[Outcome, float]], tuple[Outcome, float]]:
+        bad = [
+            asyncio.create_task(outcome_of(browser, request(site.url(path), limit=5)))
+            for path in ("/endless-parse", "/memory", "/alerts")
+        ]
+        await asyncio.sleep(0.2)
+        good = await outcome_of(browser, request(site.url("/static")))
+        return await asyncio.gather(*bad), good
+
+    _, (good, seconds) = loop.run(both())
+
+    assert isinstance(good, Capture), good
+    assert good.title == "A static page"
+    assert seconds < 5
+
+
+def test_renderer_that_is_killed_fails_its_own_capture(loop: Loop, browser: Browser, site: Site) -> None:
+    async def kill_renderers() -> tuple[Outcome, float]:
+        capture = asyncio.create_task(outcome_of(browser, request(site.url("/slow-image"), limit=10)))
+        await asyncio.sleep(0.7)
+        for process in family(browser.pids[0]):
+            if "--type=renderer" in process.cmdline():
+                process.kill()
+        return await capture
+
+    outcome, _ = loop.run(kill_renderers())
+
+    assert isinstance(outcome, CaptureError), outcome
+    assert (outcome.code, outcome.lasting) == ("page-crashed", False)
+    assert loop.run(browser.capture(request(site.url("/static")))).title == "A static page"
+
+
+def test_busy_renderers_are_gone_soon_after(loop: Loop, browser: Browser, site: Site, outcomes) -> None:
+    """A page that is done with must not go on burning the processor."""
+
+    def renderers() -> list[psutil.Process]:
+        return [p for p in alive(family(browser.pids[0])) if "--type=renderer" in p.cmdline()]
+
+    assert eventually(lambda: len(renderers()) <= 1, 10), renderers()
+
+
+def test_time_limit_holds_for_short_limits(loop: Loop, browser: Browser, site: Site) -> None:
+    since = time.monotonic()
+    outcome, _ = loop.run(outcome_of(browser, request(site.url("/slow?s=5"), limit=1)))
+
+    assert isinstance(outcome, CaptureTimeout), outcome
+    assert time.monotonic() - since < 2.5

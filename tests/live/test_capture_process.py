@@ -1,0 +1,248 @@
+"""The browser as a process: it replaces itself, dies with its owner, and leaves nothing behind."""
+
+import asyncio
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from linkpeek.capture import Browser, Capture
+from linkpeek.errors import CaptureError, Unavailable
+from tests.live.capturing import (
+    IS_ROOT,
+    Loop,
+    Outcome,
+    alive,
+    egress,
+    eventually,
+    family,
+    outcome_of,
+    request,
+    running_browser,
+    throw_away_folders,
+)
+from tests.live.site import Site
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The browsers' folders go where the test can see them."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_nothing_is_left(loop: Loop, site: Site, temp_folder: Path) -> None:
+    with running_browser(loop) as browser:
+        loop.run(browser.capture(request(site.url("/static"))))
+        processes = family(browser.pids[0])
+        assert len(processes) > 3
+        assert len(throw_away_folders(temp_folder)) == 1
+
+    assert alive(processes) == []
+    assert throw_away_folders(temp_folder) == []
+
+
+def test_is_recycled_without_failing_anyone(loop: Loop, site: Site, temp_folder: Path) -> None:
+    with running_browser(loop, recycle_after=3) as browser:
+        seen = set()
+
+        async def one(n: int) -> Outcome:
+            seen.update(browser.pids)
+            return (await outcome_of(browser, request(site.url(f"/slow?s={n % 3 / 5}"))))[0]
+
+        async def several() -> list[Outcome]:
+            return await asyncio.gather(*map(one, range(4)))
+
+        for _ in range(3):
+            assert all(isinstance(outcome, Capture) for outcome in loop.run(several()))
+            seen.update(browser.pids)
+        assert len(seen) >= 3
+        assert eventually(lambda: len(throw_away_folders(temp_folder)) == 1)
+        assert sum(psutil.pid_exists(pid) for pid in seen) == 1
+
+
+def test_killed_browser_comes_back(loop: Loop, site: Site) -> None:
+    with running_browser(loop) as browser:
+        first = browser.pids[0]
+
+        async def kill_it() -> list[Outcome]:
+            running = [
+                asyncio.create_task(outcome_of(browser, request(site.url("/never"), limit=10))) for _ in range(3)
+            ]
+            await asyncio.sleep(0.7)
+            os.kill(first, signal.SIGKILL)
+            return [outcome for outcome, _ in await asyncio.gather(*running)]
+
+        since = time.monotonic()
+        outcomes = loop.run(kill_it())
+
+        assert {(o.code, o.lasting) for o in outcomes if isinstance(o, CaptureError)} == {("browser-crashed", False)}
+        assert len(outcomes) == 3
+        assert time.monotonic() - since < 5
+        assert eventually(lambda: browser.pids not in ([], [first])), "it comes back by itself"
+        assert loop.run(browser.capture(request(site.url("/static")))).title == "A static page"
+
+
+@pytest.mark.parametrize("kind", ["gpu-process", "utility"])
+def test_killed_helper_processes_are_survived(loop: Loop, site: Site, kind: str) -> None:
+    with running_browser(loop) as browser:
+        for process in family(browser.pids[0]):
+            if f"--type={kind}" in process.cmdline():
+                process.kill()
+        outcome, _ = loop.run(outcome_of(browser, request(site.url("/static"), limit=10)))
+        assert isinstance(outcome, Capture) or not outcome.lasting
+        assert loop.run(browser.capture(request(site.url("/static")))).title == "A static page"
+
+
+def test_frozen_browser_is_replaced(loop: Loop, site: Site) -> None:
+    with running_browser(loop) as browser:
+        first = browser.pids[0]
+        os.kill(first, signal.SIGSTOP)
+        outcome, seconds = loop.run(outcome_of(browser, request(site.url("/static"), limit=3)))
+        assert isinstance(outcome, CaptureError)
+        assert not outcome.lasting
+        assert seconds < 5
+        assert loop.run(browser.capture(request(site.url("/static"), limit=20))).title == "A static page"
+        assert eventually(lambda: not psutil.pid_exists(first))
+
+
+OWNER = """
+    import asyncio, concurrent.futures.thread, encodings.idna, os, pwd, sys
+    sys.path.insert(0, {root!r})
+    from tests.live.capturing import *
+
+    async def main():
+        browser = Browser(find_executable(), egress=egress(), sandbox={sandbox!r})
+        await browser.start()
+        print(browser.pids[0], flush=True)
+        tasks = [asyncio.create_task(outcome_of(browser, request(uri, limit=60))) for uri in sys.argv[1:]]
+        for task in asyncio.as_completed(tasks):
+            outcome, _ = await task
+            print(getattr(outcome, "title", outcome), flush=True)
+        await browser.close()
+
+    Image.preinit()
+    if {user!r}:
+        who = pwd.getpwnam({user!r})
+        os.setgroups([])
+        os.setresgid(who.pw_gid, who.pw_gid, who.pw_gid)
+        os.setresuid(who.pw_uid, who.pw_uid, who.pw_uid)
+    asyncio.run(main())
+"""
+
+
+def start_owner(folder: Path, uris: list[str], *, user: str = "") -> "subprocess.Popen[str]":
+    """A process that owns a browser, as a worker does: prints its pid, then titles.
+
+    It becomes the user only after its imports: the interpreter may be root's own.
+    """
+    script = textwrap.dedent(OWNER).format(root=str(ROOT), sandbox=bool(user) or not IS_ROOT, user=user)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *uris],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder), "HOME": str(folder)},
+    )
+
+
+def test_owner_killed_with_9_takes_all_along(site: Site, tmp_path: Path) -> None:
+    busy = [site.url("/endless-parse"), site.url("/endless-load"), site.url("/never")]
+    with start_owner(tmp_path, busy) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        before = site.hits["/never"]
+        assert eventually(lambda: site.hits["/never"] > before or site.hits["/never"] > 0)
+        time.sleep(0.5)  # the scripts are at work
+        processes = family(pid)
+        assert sum("--type=renderer" in p.cmdline() for p in processes) >= 3
+        owner.kill()
+
+    assert eventually(lambda: alive(processes) == [], 5), alive(processes)
+    assert len(throw_away_folders(tmp_path)) == 1, "nobody was left to remove it"
+
+
+def test_next_start_removes_what_the_dead_left(loop: Loop, temp_folder: Path) -> None:
+    stale = temp_folder / "linkpeek-browser-stale"
+    (stale / "Default").mkdir(parents=True)
+
+    with running_browser(loop):
+        assert not stale.exists()
+        assert len(throw_away_folders(temp_folder)) == 1
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="all other tests are run with the sandbox then")
+def test_sandbox_is_on_for_an_ordinary_user(site: Site, tmp_path: Path) -> None:
+    os.chown(tmp_path, pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o711)
+    with start_owner(tmp_path, [site.url("/static"), site.url("/slow?s=2")], user="nobody") as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        assert eventually(lambda: any("--type=renderer" in p.cmdline() for p in family(pid)))
+        renderers = [p for p in family(pid) if "--type=renderer" in p.cmdline()]
+        status = Path(f"/proc/{renderers[0].pid}/status").read_text()
+        commands = [p.cmdline() for p in family(pid)]
+        titles = {owner.stdout.readline().strip() for _ in range(2)}
+
+    assert titles == {"A static page", "Slow"}
+    assert not any("--no-sandbox" in command for command in commands)
+    assert "Seccomp:\t2" in status
+    assert throw_away_folders(tmp_path) == []
+
+
+def test_browser_that_does_not_start_says_why(loop: Loop, tmp_path: Path) -> None:
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\necho 'no display, no luck' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    browser = Browser(broken, egress=egress())
+
+    with pytest.raises(Unavailable, match="no luck"):
+        loop.run(start(browser))
+    assert throw_away_folders(tmp_path) == []
+
+
+async def start(browser: Browser) -> None:
+    await browser.start()
+
+
+def test_limits_are_on_every_process(loop: Loop, site: Site) -> None:
+    with running_browser(loop) as browser:
+        loop.run(browser.capture(request(site.url("/static"))))
+        limits = [Path(f"/proc/{p.pid}/limits").read_text() for p in family(browser.pids[0])]
+
+    for text in limits:
+        values = {line[:26].strip(): line[26:].split()[0] for line in text.splitlines()[1:]}
+        assert values["Max core file size"] == "0"
+        assert values["Max data size"] != "unlimited"
+        assert values["Max file size"] != "unlimited"
+
+
+def test_secrets_of_the_environment_stay_out(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PASSWORD", "sesame")
+
+    with running_browser(loop) as browser:
+        assert b"sesame" not in Path(f"/proc/{browser.pids[0]}/environ").read_bytes()
