@@ -202,13 +202,13 @@ class TestFaults:
 
         with monkeypatch.context() as patch:
             patch.setattr(captures, "_sessions", type("Gone", (), {"begin": staticmethod(begin)}))
+            ways = {
+                "finish": lambda: captures.finish(claim, make_capture(claim.request)),
+                "fail": lambda: captures.fail(claim, CaptureTimeout("Too long.")),
+                "give_back": lambda: captures.give_back(claim),
+            }
             with pytest.raises(Unavailable):
-                if end == "finish":
-                    captures.finish(claim, make_capture(claim.request))
-                elif end == "fail":
-                    captures.fail(claim, CaptureTimeout("Too long."))
-                else:
-                    captures.give_back(claim)
+                ways[end]()
         bench.workers().beat("w1", 1, None)
         assert bench.workers().bury_dead() == 0
         bench.clock.step(30 + LEASE_MARGIN + 1)

@@ -1,0 +1,161 @@
+import os
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from linkpeek.models import Snapshot, State
+from linkpeek.services.renditions import PLACEHOLDER_TOKEN, master_path
+from linkpeek.services.sweep import STRAY_AFTER
+from linkpeek.storage import image_path, snapshot_folder
+from tests.factories import make_capture, make_png
+from tests.unit.services.conftest import Bench
+
+DAY = 86400
+
+
+def ready(bench: Bench, name: str = "page") -> Snapshot:
+    bench.ask(name)
+    captures = bench.captures()
+    claim = captures.claim()
+    captures.finish(claim, make_capture(claim.request))
+    return bench.rows()[-1]
+
+
+def has_picture(bench: Bench, row: Snapshot) -> bool:
+    return bench.storage.exists(master_path(row.token))
+
+
+def age_folder(bench: Bench, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the storage think that it is later: when an entry changed cannot be set."""
+    monkeypatch.setattr(
+        "linkpeek.storage.files.time.time", lambda: os.stat(bench.storage.root).st_ctime + 2 * STRAY_AFTER
+    )
+
+
+class TestRetention:
+    def test_what_is_too_old_goes_with_its_picture(self, bench: Bench) -> None:
+        old = ready(bench, "old")
+        bench.clock.step(20 * DAY)
+        young = ready(bench, "young")
+        bench.clock.step(10 * DAY + 1)
+        swept = bench.sweeper(retention_days=30).sweep()
+        assert (swept.expired, swept.freed_bytes) == (1, old.stored_bytes)
+        assert [row.id for row in bench.rows()] == [young.id]
+        assert not has_picture(bench, old)
+        assert has_picture(bench, young)
+
+    def test_failures_go_too(self, bench: Bench) -> None:
+        ready(bench)
+        bench.change(state=State.FAILED)
+        bench.clock.step(31 * DAY)
+        assert bench.sweeper().sweep().expired == 1
+        assert bench.rows() == []
+
+    def test_what_is_under_way_stays(self, bench: Bench) -> None:
+        bench.ask("queued")
+        bench.ask("capturing")
+        bench.workers().beat("w1", 1, None)
+        bench.captures("w1").claim()
+        bench.change(requested_at=bench.clock.now - timedelta(days=99))
+        assert bench.sweeper().sweep().expired == 0
+        assert len(bench.rows()) == 2
+
+    def test_zero_days_mean_no_end(self, bench: Bench) -> None:
+        row = ready(bench)
+        bench.clock.step(9999 * DAY)
+        assert bench.sweeper(retention_days=0).sweep().expired == 0
+        assert has_picture(bench, row)
+
+    def test_more_than_one_batch(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("linkpeek.services.sweep.BATCH", 2)
+        for number in range(5):
+            ready(bench, f"{number}")
+        bench.clock.step(31 * DAY)
+        assert bench.sweeper().sweep().expired == 5
+        assert bench.rows() == []
+
+
+class TestSpace:
+    def test_the_oldest_go_until_it_is_enough(self, bench: Bench) -> None:
+        rows = []
+        for number in range(4):
+            rows.append(ready(bench, f"{number}"))
+            bench.clock.step(1)
+        each = rows[0].stored_bytes
+        swept = bench.sweeper(max_bytes=2 * each).sweep()
+        assert (swept.evicted, swept.freed_bytes) == (2, 2 * each)
+        assert [row.id for row in bench.rows()] == [3, 4]
+        assert [has_picture(bench, row) for row in rows] == [False, False, True, True]
+
+    def test_enough_space_is_no_reason(self, bench: Bench) -> None:
+        row = ready(bench)
+        assert bench.sweeper(max_bytes=row.stored_bytes).sweep().evicted == 0
+        assert bench.sweeper(max_bytes=0).sweep().evicted == 0
+
+    def test_it_ends_although_what_is_too_much_is_not_ours(self, bench: Bench) -> None:
+        ready(bench)
+        (bench.storage.root / "other.bin").write_bytes(b"x" * 10_000)
+        swept = bench.sweeper(max_bytes=1000).sweep()
+        assert swept.evicted == 1
+        assert bench.rows() == []
+
+    def test_what_is_under_way_stays(self, bench: Bench) -> None:
+        ready(bench)
+        bench.ask("more")
+        bench.sweeper(max_bytes=1).sweep()
+        assert [row.state for row in bench.rows()] == [State.QUEUED]
+
+
+class TestStrays:
+    def test_pictures_that_nobody_knows_go(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("linkpeek.services.sweep.BATCH", 2)
+        known = ready(bench)
+        strays = [f"{number:032x}" for number in range(1, 6)]
+        for token in (*strays, PLACEHOLDER_TOKEN):
+            bench.storage.put(image_path(token, "336", "png"), make_png(1, 1))
+        assert bench.sweeper().sweep().strays == 0
+        age_folder(bench, known.token, monkeypatch)
+        assert bench.sweeper().sweep().strays == 5
+        assert has_picture(bench, known)
+        assert sorted(bench.storage.tokens(0)) == sorted([PLACEHOLDER_TOKEN, known.token])
+
+    def test_the_picture_of_a_capture_that_is_not_recorded_yet_stays(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.ask()
+        bench.workers().beat("w1", 1, None)
+        claim = bench.captures("w1").claim()
+        bench.storage.put(master_path(claim.token), make_png(1, 1))
+        age_folder(bench, claim.token, monkeypatch)
+        assert bench.sweeper().sweep().strays == 0
+        assert bench.storage.exists(master_path(claim.token))
+
+    def test_asks_the_database_once_a_batch(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(40):
+            bench.storage.put(image_path(f"{number:032x}", "1", "png"), make_png(1, 1))
+        age_folder(bench, "", monkeypatch)
+        statements: list[str] = []
+        sa.event.listen(
+            bench.resources.engine, "before_cursor_execute", lambda *args: statements.append(args[2])
+        )
+        assert bench.sweeper().sweep().strays == 39
+        assert len(statements) < 20
+
+
+class TestOtherChores:
+    def test_takes_back_what_is_lost_and_tells_what_is_due(self, bench: Bench) -> None:
+        bench.ask()
+        bench.captures("dead").claim()
+        assert bench.sweeper().due() == 0
+        assert bench.sweeper().sweep().taken_back == 1
+        assert bench.sweeper().due() == 1
+        bench.change(not_before=bench.clock.now + timedelta(seconds=1))
+        assert bench.sweeper().due() == 0
+
+    def test_a_row_whose_picture_is_gone_can_be_swept(self, bench: Bench) -> None:
+        row = ready(bench)
+        bench.storage.delete(snapshot_folder(row.token))
+        bench.clock.step(31 * DAY)
+        swept = bench.sweeper().sweep()
+        assert (swept.expired, swept.freed_bytes) == (1, 0)
