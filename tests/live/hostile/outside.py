@@ -13,6 +13,7 @@ import datetime
 import gzip
 import hashlib
 import io
+import itertools
 import ssl
 import sys
 import zlib
@@ -233,14 +234,18 @@ def _png_bomb() -> bytes:
 
 def _entities() -> Answer:
     names = "abcdefghijklm"
-    lines = [f'<!ENTITY {after} "{f"&{before};" * 8}">' for before, after in zip(names, names[1:], strict=False)]
+    lines = [f'<!ENTITY {after} "{f"&{before};" * 8}">' for before, after in itertools.pairwise(names)]
     text = f'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">{"".join(lines)}]><a>&m;</a>'
     return Answer(text.encode(), Content_Type="text/xml")
 
 
 def _pdf() -> Answer:
     action = b"<</Type/Catalog/Pages 2 0 R/OpenAction<</S/URI/URI(http://127.0.0.1/)>>>>"
-    objects = (action, b"<</Type/Pages/Kids[3 0 R]/Count 1>>", b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>")
+    objects = (
+        action,
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>",
+    )
     body = b"".join(b"%d 0 obj%sendobj\n" % (n, text) for n, text in enumerate(objects, 1))
     pdf = b"%PDF-1.4\n" + body + b"trailer<</Root 1 0 R/Size 4>>\n%%EOF"
     return Answer(pdf, Content_Type="application/pdf")
@@ -266,9 +271,9 @@ class Outside:
     async def start(self) -> None:
         """Listen."""
         for port in PLAIN_PORTS:
-            await asyncio.start_server(self._plain, ("0.0.0.0", "::"), port, limit=2**20)
+            await asyncio.start_server(self._plain, None, port, limit=2**20)
         for port in TLS_PORTS:
-            await asyncio.start_server(self._tls, ("0.0.0.0", "::"), port, ssl=self._keys.good, limit=2**20)
+            await asyncio.start_server(self._tls, None, port, ssl=self._keys.good, limit=2**20)
 
     async def _plain(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._serve("http", reader, writer)
@@ -294,5 +299,3 @@ async def _send(writer: asyncio.StreamWriter, reply: Answer) -> None:
     async for piece in reply.pieces():
         writer.write(piece)
         await writer.drain()
-
-
