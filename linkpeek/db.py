@@ -78,7 +78,7 @@ def make_engine(url: str) -> Engine:
         )
     except ImportError as exc:
         raise ConfigurationError(f"sqlalchemy.url needs a driver that is not installed: {exc.name}") from None
-    except sa.exc.ArgumentError:  # a URL may hold a password, so it is not repeated here
+    except (sa.exc.ArgumentError, ValueError):  # a URL may hold a password, so it is not repeated here
         raise ConfigurationError("sqlalchemy.url is not the URL of a database that can be used") from None
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "checkout", _require_same_file)
