@@ -92,6 +92,25 @@ class Tree:
             return command
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh", *command]
 
+    def as_root(self, command: list[str]) -> list[str]:
+        """Give what runs a command as root where the user linkpeek exists; where not root, the command."""
+        if os.geteuid() != 0:
+            return command
+        enter = (
+            f"mount --bind {self._scratch}/passwd /etc/passwd; mount --bind {self._scratch}/group /etc/group"
+        )
+        return [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-ec",
+            f'{enter}; exec "$@"',
+            "sh",
+            *command,
+        ]
+
     def _how(self) -> dict[str, object]:
         environment = dict(ENVIRONMENT)
         if os.geteuid() == 0:
