@@ -15,7 +15,8 @@ from linkpeek.proxies import TrustedProxies, subscriber
 from linkpeek.requestlog import with_request_log
 from linkpeek.resources import Resources
 from linkpeek.services.health import HealthService
-from linkpeek.services.keys import KeyService
+from linkpeek.services.keys import Authenticator
+from linkpeek.services.lookups import Lookups
 from linkpeek.services.renditions import RenditionService
 from linkpeek.services.snapshots import SnapshotService
 from linkpeek.services.waiting import WaitingRoom
@@ -99,10 +100,15 @@ class Services:
         room: WaitingRoom = self._request.registry.waiting_room
         return room
 
-    @cached_property
-    def keys(self) -> KeyService:
-        """The API keys."""
-        return KeyService(self._request.dbsession, self._resources.box)
+    @property
+    def authenticator(self) -> Authenticator:
+        """Tells who is calling."""
+        return self._resources.authenticator
+
+    @property
+    def lookups(self) -> Lookups:
+        """Finds what is ready."""
+        return self._resources.lookups
 
     @cached_property
     def snapshots(self) -> SnapshotService:
@@ -118,6 +124,10 @@ class Services:
     def requester(self) -> str:
         """Name the caller by its network address, without keeping the address itself."""
         return "address:" + self._resources.box.digest(subscriber(self._request.client_addr or ""))
+
+    def seal(self, token: str) -> str:
+        """Give what proves that the path of a capture's page was made here (32 hex digits)."""
+        return self._resources.box.digest(f"page of {token}")
 
     def count_failure(self) -> None:
         """Count a failed attempt to use a key.

@@ -12,7 +12,8 @@ def includeme(config: Configurator) -> None:
     """Add all routes; the views are found by their names."""
     config.add_route("home", "/")
     config.add_route("generator.create", "/captures", request_method="POST")
-    config.add_route("generator.show", "/captures/{token:[0-9a-f]{32}}")
+    config.add_route("generator.show", "/captures/{token:[0-9a-f]{64}}")
+    config.add_route("favicon", "/favicon.ico")
     config.add_route("docs", "/docs")
     config.add_route("api_v1", "/api/v1")
     config.add_route("snapshot", "/snapshots/{path:.*}")

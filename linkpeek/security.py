@@ -110,6 +110,10 @@ def same(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
 
 
+#: Hexadecimal digits of a random token.
+TOKEN_LENGTH = 32
+
+
 def random_token() -> str:
     """Give an unguessable name: 128 bits in 32 hex digits."""
-    return secrets.token_hex(16)
+    return secrets.token_hex(TOKEN_LENGTH // 2)

@@ -7,8 +7,8 @@ from pyramid.view import view_config
 from linkpeek.address import parse_address, with_scheme
 from linkpeek.errors import AccessDenied, NotFound
 from linkpeek.geometry import Size, Viewport, parse_size, parse_viewport
-from linkpeek.models import ApiKey, Snapshot
-from linkpeek.services.keys import Meaning
+from linkpeek.services.keys import Credentials, Meaning
+from linkpeek.services.renditions import Picture
 from linkpeek.services.snapshots import Target
 from linkpeek.views.api_query import ApiQuery, parse_query, parse_ttl
 from linkpeek.views.pages import site_address
@@ -30,9 +30,9 @@ def api_v1(request: Request) -> Response:
     return peek(request, target, size, parse_ttl(meant.ttl), f"key:{key.id}")
 
 
-def _authenticate(request: Request, query: ApiQuery) -> tuple[ApiKey, Meaning]:
+def _authenticate(request: Request, query: ApiQuery) -> tuple[Credentials, Meaning]:
     try:
-        authenticated: tuple[ApiKey, Meaning] = request.services.keys.authenticate(
+        authenticated: tuple[Credentials, Meaning] = request.services.authenticator.authenticate(
             query.apikey, query.token, query.readings
         )
     except AccessDenied as denied:
@@ -66,6 +66,9 @@ class PictureLost(Exception):
 
 def _peek(request: Request, target: Target, size: Size, max_age: int | None, requester: str) -> Response:
     services = request.services
+    ready = services.lookups.fresh(target.key, max_age)
+    if ready is not None:
+        return _picture(request, ready, size, "ready")
     ticket = services.snapshots.request(target, max_age=max_age, requester=requester)
     # A queued refresh is written, and the lock on the database given up, before a picture is made.
     services.commit()
@@ -77,7 +80,7 @@ def _peek(request: Request, target: Target, size: Size, max_age: int | None, req
     return _picture(request, services.snapshots.finished(pending_id), size, "ready")
 
 
-def _picture(request: Request, snapshot: Snapshot, size: Size, state: str) -> Response:
+def _picture(request: Request, snapshot: Picture, size: Size, state: str) -> Response:
     image_format = "webp" if accepts_webp(request) else "png"
     try:
         path = request.services.renditions.path(snapshot, size, image_format)

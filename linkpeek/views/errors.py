@@ -17,6 +17,7 @@ from pyramid.view import exception_view_config, notfound_view_config
 
 from linkpeek import errors, pictures
 from linkpeek.db import translated
+from linkpeek.views.advice import advice_for
 
 log = logging.getLogger(__name__)
 
@@ -127,4 +128,4 @@ def _is_image_route(request: Request) -> bool:
 
 
 def _page(status: int, code: str, message: str) -> dict[str, object]:
-    return {"status": status, "code": code, "message": message}
+    return {"status": status, "code": code, "message": message, "advice": advice_for(code).remedy}

@@ -18,6 +18,7 @@ from linkpeek.db import utcnow
 from linkpeek.errors import AccessDenied, LinkPeekError, NotFound, ParameterError
 from linkpeek.geometry import Extent, Size, parse_size
 from linkpeek.models import Snapshot, State
+from linkpeek.security import TOKEN_LENGTH, same
 from linkpeek.services.snapshots import Target
 from linkpeek.views.advice import advice_for
 from linkpeek.views.errors import STATUS
@@ -51,7 +52,7 @@ def create(request: Request) -> Response:
 def show(request: Request) -> Response:
     """Show a capture: how far it is, its picture, or why there is none."""
     _require_generator(request)
-    snapshot = request.services.snapshots.by_token(request.matchdict["token"])
+    snapshot = request.services.snapshots.by_token(_unsealed(request))
     size = _servable(parse_size(_single_parameter(request, "size")), snapshot)
     result = _describe(request, snapshot, size)
     if _wants_json(request):
@@ -190,8 +191,25 @@ def _require_generator(request: Request) -> None:
 
 
 def _capture_path(request: Request, snapshot: Snapshot, size: Size) -> str:
-    path: str = request.route_path("generator.show", token=snapshot.token, _query={"size": str(size)})
+    token = snapshot.token
+    sealed = token + request.services.seal(token)
+    path: str = request.route_path("generator.show", token=sealed, _query={"size": str(size)})
     return path
+
+
+def _unsealed(request: Request) -> str:
+    """Give the snapshot's token out of its page's path.
+
+    Whoever has a picture's URL has the token too, but need not learn the page's
+    title and final address: its own page takes a seal besides.
+
+    :raises NotFound: when the seal is not ours.
+    """
+    sealed: str = request.matchdict["token"]
+    token, seal = sealed[:TOKEN_LENGTH], sealed[TOKEN_LENGTH:]
+    if not same(seal, request.services.seal(token)):
+        raise NotFound("There is no such capture.")
+    return token
 
 
 def _wants_json(request: Request) -> bool:

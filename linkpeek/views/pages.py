@@ -1,17 +1,21 @@
 """The pages for people: the front page and ``/docs``, and what all of them share."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from pyramid.renderers import render_to_response
 from pyramid.request import Request
-from pyramid.response import Response
+from pyramid.response import FileResponse, Response
 from pyramid.view import view_config
 
 from linkpeek.errors import ParameterError
 from linkpeek.security import md5_token
 from linkpeek.views.advice import ADVICE
 from linkpeek.views.form import Form
+
+FAVICON = Path(__file__).parents[1] / "static" / "favicon.ico"
+DAY = 24 * 3600
 
 #: What a Host header may look like to be shown in examples (RFC 3986, reg-name and IP-literal).
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", re.ASCII)
@@ -74,3 +78,9 @@ def _html(request: Request, name: str, values: dict[str, Any]) -> Response:
     # Without any referrer, browsers say "Origin: null" when they send our own form.
     response.headers["Referrer-Policy"] = "same-origin"
     return response
+
+
+@view_config(route_name="favicon", request_method=("GET", "HEAD"))
+def favicon(request: Request) -> Response:
+    """Show the icon where browsers look for it that show a bare picture."""
+    return FileResponse(FAVICON, request=request, cache_max_age=DAY)

@@ -190,5 +190,7 @@ def pixels(size: Size, viewport: Viewport, width: int | None, height: int | None
 
 def keeping(retention_days: int) -> str:
     """Say for how long a picture's URL works."""
+    if retention_days == 0:
+        return "The picture stays at this URL."
     days = f"{retention_days} days" if retention_days > 1 else "a day"
     return f"The picture stays at this URL for up to {days}."

@@ -110,7 +110,7 @@ class TestFrontPage:
         response = app.post("/captures", {"uri": PAGE}, headers=headers, expect_errors=True)
         assert_refused(response, 403, "generator-off")
         assert app.worker.work() == 0
-        response = app.get("/captures/" + "0" * 32, headers=headers, expect_errors=True)
+        response = app.get("/captures/" + "0" * 64, headers=headers, expect_errors=True)
         assert_refused(response, 403, "generator-off")
 
 
@@ -130,7 +130,7 @@ class TestCreating:
     def test_without_scripts_the_answer_is_a_redirect_to_the_page(self, app):
         response = create(app)
         assert response.status_code == 303
-        assert re.fullmatch(r"http://localhost/captures/[0-9a-f]{32}\?size=640#result", response.location)
+        assert re.fullmatch(r"http://localhost/captures/[0-9a-f]{64}\?size=640#result", response.location)
         page = app.get(response.location, headers=BROWSER)
         assert soup(page).select_one("noscript meta[http-equiv=refresh]")
 
@@ -324,7 +324,7 @@ class TestResult:
 
     def test_a_lost_picture_is_told_and_can_be_taken_again(self, app):
         page = captured(app)
-        token = page.request.path.rpartition("/")[2]
+        token = page.request.path.rpartition("/")[2][:32]
         app.service.storage.delete(f"{token[:2]}/{token[2:4]}/{token}")
         lost = app.get(page.request.path_qs, headers=BROWSER)
         assert soup(lost).select_one("#result")["data-state"] == "failed"
@@ -348,7 +348,15 @@ class TestResult:
         assert_refused(refused, 400, "repeated-parameter")
         assert_refused(app.get(f"{path}?size=%ff", headers=JSON, expect_errors=True), 400, "bad-encoding")
 
-    @pytest.mark.parametrize("token", ["0" * 32, "0" * 31, "0" * 33, "F" * 32, "x", "%00", "..", "%C3%A9"])
+    def test_whoever_has_the_picture_has_not_its_page(self, app):
+        path = captured(app).request.path
+        token, seal = path.removeprefix("/captures/")[:32], path[-32:]
+        assert token != seal
+        for forged in (token * 2, token + "0" * 32):
+            response = app.get(f"/captures/{forged}", headers=BROWSER, expect_errors=True)
+            assert_refused(response, 404, "not-found")
+
+    @pytest.mark.parametrize("token", ["0" * 64, "0" * 63, "0" * 65, "F" * 64, "x", "%00", "..", "%C3%A9"])
     def test_unknown_captures(self, app, token):
         response = app.get(f"/captures/{token}", headers=BROWSER, expect_errors=True)
         assert_refused(response, 404, "not-found")
@@ -467,7 +475,7 @@ class TestBadInput:
             "repeated-parameter",
         )
 
-    @pytest.mark.parametrize("path", ["/", "/docs", "/captures/" + "0" * 32])
+    @pytest.mark.parametrize("path", ["/", "/docs", "/captures/" + "0" * 64])
     def test_another_charset(self, app, path):
         headers = {**BROWSER, "Content-Type": "text/plain; charset=utf-16"}
         assert app.get(path, headers=headers, expect_errors=True).status_code in (200, 400, 404)
@@ -476,7 +484,7 @@ class TestBadInput:
         response = create(app, JSON, uri="x" * 10_000_000)
         assert_refused(response, 400, "request-too-large")
 
-    @pytest.mark.parametrize("path", ["/", "/docs", "/captures/" + "0" * 32])
+    @pytest.mark.parametrize("path", ["/", "/docs", "/captures/" + "0" * 64])
     @pytest.mark.parametrize(
         "query", ["size=%00", "%ff=%ff", "a=b&a=c", "uri=" + "x" * 1_000_000, "size[]=1", "%"]
     )

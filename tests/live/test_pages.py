@@ -110,7 +110,7 @@ class TestWithScripts:
         page.wait_for_selector(READY)
         assert headline(page) == "A static page"
         assert picture_size(page) == [640, 480]
-        assert re.search(r"/captures/[0-9a-f]{32}\?size=640$", page.url)
+        assert re.search(r"/captures/[0-9a-f]{64}\?size=640$", page.url)
         expect(page).to_have_title("A static page · LinkPeek")
         expect(page.get_by_role("link", name=site.url("/static"))).to_have_attribute(
             "href", site.url("/static")

@@ -75,6 +75,6 @@ def test_before_the_capture_the_window_stands_for_the_whole_page():
     assert pixels(Size(None, None), Viewport(1280, 960), None, None) == (1280, 960)
 
 
-@pytest.mark.parametrize(("days", "words"), [(30, "30 days"), (1, "a day"), (0, "a day")])
+@pytest.mark.parametrize(("days", "words"), [(30, "30 days"), (1, "a day"), (0, "stays at this URL.")])
 def test_how_long_a_picture_stays(days, words):
     assert words in keeping(days)
