@@ -10,9 +10,12 @@ from pyramid.response import FileResponse, Response
 from pyramid.view import view_config
 
 from linkpeek.errors import ParameterError
-from linkpeek.security import md5_token
+from linkpeek.security import hmac_token, md5_token
 from linkpeek.views.advice import ADVICE
 from linkpeek.views.form import Form
+
+_FIELDS = ("https://example.com", "336", "", "3600")
+STRONG_EXAMPLE = {"fields": _FIELDS, "token": hmac_token("sesame", *_FIELDS)}
 
 FAVICON = Path(__file__).parents[1] / "static" / "favicon.ico"
 DAY = 24 * 3600
@@ -47,6 +50,7 @@ def docs(request: Request) -> Response:
         "here": "docs",
         "advice": ADVICE,
         "examples": TOKEN_EXAMPLES,
+        "strong": STRONG_EXAMPLE,
         "site": site_address(request),
         "wait": f"{settings.wait:g}",
         "ttl": settings.ttl,

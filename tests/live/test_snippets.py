@@ -73,3 +73,9 @@ def test_with_a_wrong_secret_it_fails_and_saves_nothing(service: Service, tmp_pa
     done = run(name, program(service, name).replace("YOUR_APIKEY", service.apikey), tmp_path)
     assert done.returncode != 0
     assert not (tmp_path / "picture.png").exists()
+
+
+def test_the_stronger_token_is_computed_as_shown(service: Service) -> None:
+    command, expected = program(service, "strong-token").strip().splitlines()
+    done = subprocess.run(["bash", "-c", command.removeprefix("$ ")], capture_output=True, text=True, timeout=20)
+    assert done.stdout.split()[-1] == expected.strip()
