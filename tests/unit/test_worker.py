@@ -1,0 +1,362 @@
+"""The worker with a function for a browser and, mostly, without a broker."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from linkpeek import worker as module
+from linkpeek.db import transaction, utcnow
+from linkpeek.engine import Interrupted
+from linkpeek.errors import CaptureError, CaptureTimeout, ConfigurationError, Unavailable
+from linkpeek.geometry import Extent, Viewport
+from linkpeek.models import Snapshot, State, Worker
+from linkpeek.resources import Resources
+from linkpeek.services.snapshots import SnapshotService, Target
+from linkpeek.worker import CaptureWorker
+from tests.factories import make_capture, make_service, make_settings
+
+PATIENCE = 30
+
+
+def wait_until(condition: Callable[[], object], what: str) -> object:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.01)
+    raise AssertionError(f"not within {PATIENCE} seconds: {what}")
+
+
+class PaperEngine:
+    """An engine whose captures are a function, which tests replace."""
+
+    browser_version = "Paper/1"
+
+    def __init__(self, settings: object) -> None:
+        self.cut_off = threading.Event()
+        self.started = self.stopped = False
+        self.capture = make_capture
+
+    def start(self) -> None:
+        self.started = True
+
+    def interrupt(self) -> None:
+        self.cut_off.set()
+
+    def stop(self) -> None:
+        self.interrupt()
+        self.stopped = True
+
+
+class PaperWorker(CaptureWorker):
+    """A worker whose broker says nothing until it is told to stop."""
+
+    def _serve(self) -> None:
+        self.told = threading.Event()
+        self.told.wait(PATIENCE)
+        self._stop_soon()
+        for thread in self._own:
+            thread.join(PATIENCE)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Engine", PaperEngine)
+    monkeypatch.setattr(module, "BEAT", 0.05)
+    monkeypatch.setattr(module, "TICK", 0.05)
+    monkeypatch.setattr(module, "STOP_GRACE", 0.3)
+    monkeypatch.setattr("linkpeek.services.captures.BACK_OFF", (0.01, 0.01))
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Resources]:
+    resources = make_service(tmp_path, concurrency=2)
+    yield resources
+    resources.close()
+
+
+class Running:
+    """A worker in a thread."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.worker = PaperWorker(resources)
+        self.engine: PaperEngine = self.worker._engine
+        self.thread = threading.Thread(target=self.worker.run)
+
+    def start(self) -> "Running":
+        self.thread.start()
+        wait_until(lambda: hasattr(self.worker, "told") or not self.thread.is_alive(), "it runs")
+        return self
+
+    def stop(self) -> None:
+        if self.thread.is_alive():
+            self.worker.told.set()
+            self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def running(service: Resources) -> Iterator[Running]:
+    running = Running(service)
+    yield running
+    if running.thread.ident is not None:
+        running.stop()
+
+
+def ask(service: Resources, name: str = "page") -> int:
+    with transaction(service.sessions) as session:
+        snapshots = SnapshotService(session, service.capture_limits, lambda: None, ttl=0, queue_limit=999)
+        target = Target(f"http://example.com/{name}", Viewport(64, 64), Extent.VIEWPORT)
+        return snapshots.request(target, max_age=0, requester=f"key:{name}").pending.id
+
+
+def row(service: Resources, snapshot_id: int) -> Snapshot:
+    with transaction(service.sessions) as session:
+        return session.get_one(Snapshot, snapshot_id)
+
+
+def becomes(service: Resources, snapshot_id: int, state: State) -> Snapshot:
+    wait_until(lambda: row(service, snapshot_id).state == state, f"it is {state}")
+    return row(service, snapshot_id)
+
+
+def beats(service: Resources) -> list[Worker]:
+    with transaction(service.sessions) as session:
+        return list(session.scalars(sa.select(Worker)))
+
+
+class TestWorking:
+    def test_captures_without_a_broker_what_is_queued(self, service: Resources, running: Running) -> None:
+        first = ask(service, "before")
+        running.start()
+        becomes(service, first, State.READY)
+        becomes(service, ask(service, "later"), State.READY)
+
+    def test_a_wake_up_captures_all_there_is(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "TICK", 3600)
+        running.start()
+        ids = [ask(service, name) for name in "abc"]
+        running.worker._drain()
+        assert {row(service, one).state for one in ids} == {State.READY}
+
+    def test_never_more_at_once_than_it_may(self, service: Resources, running: Running) -> None:
+        lock, now, most = threading.Lock(), 0, 0
+        both = threading.Barrier(2)
+
+        def capture(request: object) -> object:
+            nonlocal now, most
+            with lock:
+                now, most = now + 1, max(most, now + 1)
+            try:
+                both.wait(PATIENCE)
+            finally:
+                with lock:
+                    now -= 1
+            return make_capture(request)
+
+        running.engine.capture = capture
+        ids = [ask(service, f"{number}") for number in range(6)]
+        running.start()
+        drains = [threading.Thread(target=running.worker._drain) for _ in range(4)]
+        for thread in drains:
+            thread.start()
+        for one in ids:
+            becomes(service, one, State.READY)
+        for thread in drains:
+            thread.join(PATIENCE)
+        assert most == 2
+
+    def test_a_passing_fault_is_tried_again(self, service: Resources, running: Running) -> None:
+        answers = iter([CaptureTimeout("Too long."), None])
+
+        def capture(request: object) -> object:
+            if error := next(answers):
+                raise error
+            return make_capture(request)
+
+        running.engine.capture = capture
+        snapshot_id = ask(service)
+        running.start()
+        assert becomes(service, snapshot_id, State.READY).attempts == 2
+
+    @pytest.mark.parametrize(
+        ("error", "code", "attempts"),
+        [
+            (CaptureError("A download.", code="download", lasting=True), "download", 1),
+            (CaptureTimeout("Too long."), "page-timeout", 3),
+            (KeyError("a bug"), "internal-error", 3),
+            (Unavailable("Full.", code="storage-full"), "storage-full", 3),
+        ],
+    )
+    def test_a_capture_that_fails_says_why(
+        self, service: Resources, running: Running, error: Exception, code: str, attempts: int
+    ) -> None:
+        def capture(request: object) -> object:
+            raise error
+
+        running.engine.capture = capture
+        snapshot_id = ask(service)
+        running.start()
+        failed = becomes(service, snapshot_id, State.FAILED)
+        assert (failed.error_code, failed.attempts) == (code, attempts)
+        assert "bug" not in failed.error_message
+
+    def test_a_database_in_trouble_costs_no_thread(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, troubles = running.worker._captures.claim, iter(range(5))
+
+        def claim() -> object:
+            if next(troubles, None) is None:
+                return real()
+            raise Unavailable("The database does not answer.", code="database-unavailable")
+
+        monkeypatch.setattr(running.worker._captures, "claim", claim)
+        snapshot_id = ask(service)
+        running.start()
+        becomes(service, snapshot_id, State.READY)
+
+
+class TestBeingAlive:
+    def test_is_on_the_list_from_the_start_until_the_end(self, service: Resources, running: Running) -> None:
+        running.start()
+        (found,) = beats(service)
+        assert (found.concurrency, found.browser_version) == (2, "Paper/1")
+        running.stop()
+        assert beats(service) == []
+        assert running.engine.stopped
+
+    def test_a_sweep_that_takes_long_does_not_stop_the_beat(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sweeping, release = threading.Event(), threading.Event()
+
+        def sweep() -> None:
+            sweeping.set()
+            release.wait(PATIENCE)
+
+        monkeypatch.setattr(service.sweeper, "sweep", sweep)
+        running.start()
+        assert sweeping.wait(PATIENCE)
+        since = utcnow()
+        wait_until(lambda: beats(service)[0].beat_at > since, "it beats")
+        becomes(service, ask(service), State.READY)
+        release.set()
+
+    def test_a_chore_that_fails_is_done_again(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, troubles = service.workers.bury_dead, iter([Unavailable("Gone."), KeyError("a bug")])
+        done = threading.Event()
+
+        def bury_dead() -> int:
+            if running.worker._id and (trouble := next(troubles, None)):
+                raise trouble
+            done.set()
+            return real()
+
+        running.start()
+        monkeypatch.setattr(service.workers, "bury_dead", bury_dead)
+        assert done.wait(PATIENCE)
+
+    def test_takes_back_what_a_dead_worker_held(self, service: Resources, running: Running) -> None:
+        snapshot_id = ask(service)
+        with transaction(service.sessions) as session:
+            session.execute(
+                sa.update(Snapshot).values(
+                    state=State.CAPTURING, attempts=1, lease_owner="dead", lease_until=utcnow()
+                )
+            )
+        running.start()
+        assert becomes(service, snapshot_id, State.READY).attempts == 2
+
+
+class TestStopping:
+    def test_lets_a_capture_finish(self, service: Resources, running: Running) -> None:
+        begun, release = threading.Event(), threading.Event()
+
+        def capture(request: object) -> object:
+            begun.set()
+            release.wait(PATIENCE)
+            return make_capture(request)
+
+        running.engine.capture = capture
+        snapshot_id = ask(service)
+        running.start()
+        assert begun.wait(PATIENCE)
+        running.worker.told.set()
+        release.set()
+        running.stop()
+        assert row(service, snapshot_id).state == State.READY
+
+    def test_gives_back_what_does_not_end(self, service: Resources, running: Running) -> None:
+        begun = threading.Event()
+
+        def capture(request: object) -> object:
+            begun.set()
+            assert running.engine.cut_off.wait(PATIENCE)
+            raise Interrupted
+
+        running.engine.capture = capture
+        snapshot_id = ask(service)
+        running.start()
+        assert begun.wait(PATIENCE)
+        running.stop()
+        found = row(service, snapshot_id)
+        assert (found.state, found.attempts, found.lease_owner) == (State.QUEUED, 0, None)
+
+    def test_claims_nothing_more(self, service: Resources, running: Running) -> None:
+        running.start()
+        running.stop()
+        snapshot_id = ask(service)
+        running.worker._drain()
+        assert row(service, snapshot_id).state == State.QUEUED
+
+    def test_a_second_signal_changes_nothing(self, service: Resources, running: Running) -> None:
+        running.start()
+        for _ in range(3):
+            running.worker._stop_soon()
+        running.stop()
+
+
+class TestNotStarting:
+    def test_a_service_that_was_not_initialised(self, tmp_path: Path) -> None:
+        worker = PaperWorker(Resources(make_settings(tmp_path)))
+        with pytest.raises(ConfigurationError):
+            worker.run()
+        assert not worker._engine.started
+
+    def test_a_browser_that_cannot_be_started(self, service: Resources, running: Running) -> None:
+        def start() -> None:
+            raise ConfigurationError("no browser")
+
+        running.engine.start = start
+        with pytest.raises(ConfigurationError):
+            running.worker.run()
+        assert running.engine.stopped
+        assert beats(service) == []
+
+    def test_a_broker_that_fails_for_good_ends_the_worker_with_an_error(
+        self, service: Resources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Celery:
+            def task(self, **_: object) -> Callable[..., object]:
+                return lambda function: function
+
+            def Worker(self, **_: object) -> "Celery":
+                return self
+
+            def start(self) -> None:
+                """Return at once, as Celery does after an error it cannot handle."""
+
+        monkeypatch.setattr(module, "make_celery", lambda settings: Celery())
+        with pytest.raises(Unavailable) as caught:
+            CaptureWorker(service).run()
+        assert caught.value.code == "broker-unavailable"
+        assert beats(service) == []
