@@ -115,7 +115,8 @@ async def bare(executable: Path) -> Party:
 
     async def take(uri: str) -> int:
         browser = connection.browser
-        context = (await browser.call("Target.createBrowserContext", disposeOnDetach=True))["browserContextId"]
+        made = await browser.call("Target.createBrowserContext", disposeOnDetach=True)
+        context = made["browserContextId"]
         where = {"browserContextId": context, "width": WIDTH, "height": HEIGHT}
         target = (await browser.call("Target.createTarget", url="about:blank", **where))["targetId"]
         attached = await browser.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -226,7 +227,7 @@ def report(parties: Sequence[Party]) -> dict[str, Any]:
 async def main(arguments: argparse.Namespace) -> None:
     """Start the parties, let them take turns, print and write the results."""
     executable = find_executable(arguments.chromium)
-    folder = DOCS if DOCS.is_dir() else FIXTURES
+    folder = arguments.folder
     port = serve(folder)
     uris = [f"http://127.0.0.1:{port}/{page}" for page in choose_pages(folder, arguments.pages)]
     makers = [linkpeek, bare] + ([playwright] if arguments.playwright else [])
@@ -246,6 +247,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pages", type=int, default=24, help="pages a round")
+    default = DOCS if DOCS.is_dir() else FIXTURES
+    parser.add_argument("--folder", type=Path, default=default, help="folder of pages")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--chromium", type=Path, help="the browser's program")

@@ -13,7 +13,7 @@ from linkpeek.capture.pipeline import Pipeline
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.profile import remove_stale
 from linkpeek.capture.stage import Stage, user_agent
-from linkpeek.errors import CaptureTimeout, Unavailable
+from linkpeek.errors import CaptureError, CaptureTimeout, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -91,15 +91,21 @@ class Browser:
             raise failure("page-timeout") from None
 
     async def _capture(self, request: CaptureRequest, started: float) -> Capture:
-        engine, stage = await self._stage()
-        waited = asyncio.get_running_loop().time() - started
-        pipeline = Pipeline(stage, request, started, engine.version, {"context": round(waited, 4)})
-        try:
-            return await pipeline.run()
-        except ConnectionClosed:
-            raise failure("browser-crashed") from None
-        finally:
-            self._later(self._give_back(engine, stage))
+        """Capture; once more where the stage turns out to have died before the page was there."""
+        for is_last in (False, True):
+            engine, stage = await self._stage()
+            waited = asyncio.get_running_loop().time() - started
+            pipeline = Pipeline(stage, request, started, engine.version, {"context": round(waited, 4)})
+            try:
+                return await pipeline.run()
+            except ConnectionClosed:
+                raise failure("browser-crashed") from None
+            except CaptureError as exc:
+                if is_last or exc.code != "page-crashed" or stage.watch.documents:
+                    raise
+            finally:
+                self._later(self._give_back(engine, stage))
+        raise AssertionError("unreachable")
 
     def _suspect(self) -> None:
         if self._engine is not None:
@@ -126,6 +132,9 @@ class Browser:
                 log.warning("the browser does not open pages (%s): replacing it", exc)
                 engine.retired = True
                 self._leave(engine)
+            except OSError as exc:
+                self._leave(engine)
+                raise Unavailable(f"The worker cannot open a way out for a page: {exc}") from exc
             except BaseException:
                 self._leave(engine)
                 raise
@@ -230,14 +239,22 @@ class _Engine:
     async def stage(self) -> Stage:
         """Give a stage nobody used before."""
         try:
-            while self._ready:
-                stage = await self._ready.pop(0)
+            while True:
+                waiting = self._ready.pop(0) if self._ready else self._build()
+                stage = await self._finished(waiting)
                 if stage.watch.fault is None:
                     return stage
                 await stage.strike()  # its renderer died while it waited
-            return await self._build()
         finally:
             self._refill()
+
+    async def _finished(self, waiting: "asyncio.Task[Stage]") -> Stage:
+        """Wait for a stage; who gives up waiting leaves it to the next one."""
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            self._ready.append(waiting)
+            raise
 
     def _refuse_window(self, params: dict[str, Any]) -> None:
         """Close a window that a page opened, where the browser did not refuse it by itself."""

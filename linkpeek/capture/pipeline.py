@@ -58,6 +58,7 @@ MAX_TITLE = 300
 #: What addresses of pages start with that are shown, wherever redirects and scripts lead.
 SHOWN = ("http://", "https://", "blob:http", "about:blank", "about:srcdoc")
 
+_VAGUE = ("net::ERR_ABORTED", "net::ERR_FAILED")
 _EMPTY_ANSWER = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\s]+")
 
@@ -173,7 +174,10 @@ class Pipeline:
             raise
         except ProtocolError:
             raise failure("navigation-failed") from None
-        self._judge(result.get("errorText", ""), bool(result.get("isDownload")))
+        error = result.get("errorText", "")
+        if error in _VAGUE:  # a crash says so, but a moment later
+            await watch.until(lambda: watch.downloads, self._soon(0.1))
+        self._judge(error, bool(result.get("isDownload")))
         if self._virtual:  # the clock stood still for a picture: nothing would load
             self._grant("pauseIfNetworkFetchesPending", LONG_TIME)
 

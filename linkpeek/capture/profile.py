@@ -67,7 +67,7 @@ def _lock(path: Path) -> int | None:
 def _remove(path: Path) -> bool:
     for _ in range(5):
         shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
+        if not os.path.lexists(path):
             return True
     log.warning("%s could not be removed", path)
     return False

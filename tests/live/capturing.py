@@ -64,7 +64,9 @@ def running_browser(loop: Loop, **options: Any) -> Iterator[Browser]:
         loop.run(browser.close())
 
 
-def request(uri: str, *, full: bool = False, limit: float = 20, size: tuple[int, int] = (800, 600)) -> CaptureRequest:
+def request(
+    uri: str, *, full: bool = False, limit: float = 20, size: tuple[int, int] = (800, 600)
+) -> CaptureRequest:
     """A request with what the tests mostly want."""
     return CaptureRequest(uri, Viewport(*size), Extent.FULL if full else Extent.VIEWPORT, limit)
 

@@ -148,7 +148,8 @@ def pixel(handler: Handler) -> None:
 
 
 def cached_style(handler: Handler) -> None:
-    handler.answer(b"html{background:#0a0}", kind="text/css", Cache_Control="public, max-age=99999, immutable")
+    lasting = "public, max-age=99999, immutable"
+    handler.answer(b"html{background:#0a0}", kind="text/css", Cache_Control=lasting)
 
 
 def second_load(handler: Handler) -> None:
