@@ -121,6 +121,12 @@ def _browser(resources: Resources) -> str:
         except CaptureError as exc:
             if exc.code != "address-refused":
                 raise
+        else:
+            raise _Flaw(
+                "problem",
+                "it opened an address that the egress guard refuses",
+                "do not use this browser, and report it",
+            )
     finally:
         engine.stop()
     return f"{version}, starts, and goes through the egress guard"

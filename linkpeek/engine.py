@@ -58,7 +58,12 @@ class Engine:
         require_safe_user(self._settings)
         executable = find_executable(self._settings.chromium)
         self._thread.start()
-        self._run(self._start(executable), START_TIME)
+        try:
+            self._run(self._start(executable), START_TIME)
+        except TimeoutError:
+            raise ConfigurationError(
+                f"the browser {executable} did not start within {START_TIME:g} seconds"
+            ) from None
 
     def capture(self, request: CaptureRequest) -> Capture:
         """Capture one page; blocks for ``request.timeout`` seconds at most, and a little.
@@ -86,6 +91,8 @@ class Engine:
     def stop(self) -> None:
         """Close the browser and end the thread."""
         if not self._thread.is_alive():
+            if not self._loop.is_running():
+                self._loop.close()
             return
         self.interrupt()
         try:
@@ -94,6 +101,8 @@ class Engine:
             log.exception("the browser did not close in order")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_TIME)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, None], time_limit: float) -> None:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
