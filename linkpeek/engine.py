@@ -43,6 +43,8 @@ class Engine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="browser", daemon=True)
         self._running: set[Future[Capture]] = set()
+        self._interrupted = False
+        self._lock = threading.Lock()
         self._browser: Browser | None = None
 
     @property
@@ -71,8 +73,11 @@ class Engine:
         :raises CaptureError: when there is no picture of the page to be had.
         :raises Interrupted: when the engine was stopped meanwhile.
         """
-        future = asyncio.run_coroutine_threadsafe(self._capture(request), self._loop)
-        self._running.add(future)
+        with self._lock:
+            if self._interrupted:
+                raise Interrupted
+            future = asyncio.run_coroutine_threadsafe(self._capture(request), self._loop)
+            self._running.add(future)
         try:
             return future.result(request.timeout + OVERTIME)
         except CancelledError:
@@ -84,8 +89,11 @@ class Engine:
             self._running.discard(future)
 
     def interrupt(self) -> None:
-        """Cut off every capture that is running."""
-        for future in list(self._running):
+        """Cut off every capture that is running, and let no other begin."""
+        with self._lock:
+            self._interrupted = True
+            running = list(self._running)
+        for future in running:
             future.cancel()
 
     def stop(self) -> None:

@@ -125,6 +125,14 @@ def test_what_runs_is_cut_off_and_told_apart_from_a_failure(engine: Engine, way:
     assert [type(exc) for exc in outcome] == [Interrupted]
 
 
+@pytest.mark.parametrize("way", ["interrupt", "stop"])
+def test_none_begins_afterwards(engine: Engine, way: str) -> None:
+    engine.start()
+    getattr(engine, way)()
+    with pytest.raises(Interrupted):
+        engine.capture(request())
+
+
 def test_stops_once_and_for_all(engine: Engine) -> None:
     engine.start()
     engine.stop()
