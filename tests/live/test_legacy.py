@@ -1,0 +1,139 @@
+"""The stack before uWSGI runs: Nginx, two supervisords, CherryPy's and Paste's server."""
+
+import http.client
+import os
+import ssl
+from collections.abc import Iterator
+from hashlib import md5
+from pathlib import Path
+from subprocess import Popen
+from urllib.parse import urlencode, urlsplit
+
+import psutil
+import pytest
+
+from tests.live.legacy import NAME, PORTS, LegacyNginx, listens, prepare, supervised
+from tests.live.network import own_network
+from tests.live.processes import alive, family, kill, named, of_user, wait_until
+from tests.live.site import Site
+from tests.live.tree import UID, Tree, deployed_tree
+
+APIKEY, SECRET = "an-old-client", "sesame"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def network() -> Iterator[None]:
+    with own_network():
+        yield
+
+
+@pytest.fixture(scope="module")
+def site(network: None) -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def tree(network: None) -> Iterator[Tree]:
+    with deployed_tree() as tree:
+        ini = prepare(tree)
+        head = "use = egg:linkpeek\n"
+        more = "linkpeek.egress_allow = 127.0.0.0/8\nlinkpeek.egress_ports = *\n"
+        ini.write_text(ini.read_text().replace(head, head + more, 1))
+        tree.linkpeek("init", str(ini))
+        tree.linkpeek("key", "add", "--name", "old", "--apikey", APIKEY, "--secret", SECRET, str(ini))
+        try:
+            yield tree
+        finally:
+            if os.geteuid() == 0:
+                kill(of_user(UID))
+
+
+@pytest.fixture(scope="module")
+def nginx(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LegacyNginx]:
+    nginx = LegacyNginx(tmp_path_factory.mktemp("nginx"), tree)
+    with nginx.running():
+        yield nginx
+
+
+@pytest.fixture(params=["main", "paste"], scope="module")
+def stack(
+    request: pytest.FixtureRequest, tree: Tree, nginx: LegacyNginx
+) -> Iterator[dict[str, "Popen[bytes]"]]:
+    with supervised(tree, request.param) as jobs:
+        wait_until(lambda: get(nginx, "/readyz")[0] == 200, 30, "the service is ready")
+        yield jobs
+
+
+def get(nginx: LegacyNginx, path: str) -> tuple[int, dict[str, str], bytes]:
+    """Ask over HTTPS; names of headers in lower case."""
+    context = ssl.create_default_context(cafile=None)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", nginx.https, timeout=40, context=context)
+    try:
+        connection.request("GET", path, headers={"Host": NAME})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def signed(uri: str, size: str = "336") -> str:
+    token = md5(f"{SECRET}{uri}{size}".encode()).hexdigest()
+    return "/api/v1?" + urlencode({"uri": uri, "apikey": APIKEY, "token": token, "size": size})
+
+
+def test_a_signed_request_ends_in_a_picture(
+    stack: dict[str, "Popen[bytes]"], nginx: LegacyNginx, site: Site
+) -> None:
+    status, headers, _ = get(nginx, signed(site.url("/static")))
+    assert (status, headers["x-linkpeek-state"]) == (302, "ready")
+    place = urlsplit(headers["location"])
+    assert (place.scheme, place.hostname) == ("https", NAME)
+    status, headers, picture = get(nginx, place.path)
+    assert status == 200
+    assert picture.startswith(PNG)
+    assert headers["content-type"] == "image/png"
+
+
+def test_it_is_the_server_that_it_should_be(
+    stack: dict[str, "Popen[bytes]"], request: pytest.FixtureRequest
+) -> None:
+    word = {"main": "Cheroot", "paste": "PasteWSGIServer"}[request.node.callspec.params["stack"]]
+    for port in PORTS:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert word in answer.getheader("Server", "")
+        connection.close()
+
+
+def test_port_80_leads_to_443(stack: dict[str, "Popen[bytes]"], nginx: LegacyNginx) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.http, timeout=10)
+    connection.request("GET", "/docs?x", headers={"Host": NAME})
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("Location")) == (301, f"https://{NAME}/docs?x")
+    connection.close()
+
+
+def test_a_killed_web_process_comes_back(stack: dict[str, "Popen[bytes]"], nginx: LegacyNginx) -> None:
+    supervisor = psutil.Process(stack["web"].pid)
+    (first,) = named(family(supervisor), "http_port=9901")
+    first.kill()
+    wait_until(
+        lambda: named(alive(family(supervisor)), "http_port=9901") not in ([], [first]), 10, "a new one"
+    )
+    wait_until(lambda: listens(9901), 20, "it listens")
+    assert get(nginx, "/healthz")[0] == 200
+
+
+def test_no_key_in_a_log(stack: dict[str, "Popen[bytes]"], nginx: LegacyNginx, tree: Tree) -> None:
+    path = signed("http://127.0.0.1:1/")
+    get(nginx, path)
+    logs = [*tree.web.glob("*.log"), *Path(nginx._folder, "log").iterdir()]
+    text = "".join(log.read_text() for log in logs)
+    assert "GET /api/v1" in text
+    assert APIKEY not in text
+    assert path.partition("token=")[2][:32] not in text
