@@ -12,7 +12,7 @@ from linkpeek.capture.model import Capture, CaptureRequest, Egress
 from linkpeek.capture.pipeline import Pipeline
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.profile import remove_stale
-from linkpeek.capture.stage import Stage, user_agent
+from linkpeek.capture.stage import Stage
 from linkpeek.errors import CaptureError, CaptureTimeout, Unavailable
 
 log = logging.getLogger(__name__)
@@ -219,7 +219,6 @@ class _Engine:
         self.users = 0
         self._taken = 0
         self._egress = egress
-        self._user_agent = user_agent(chromium.version)
         self._ready: list[asyncio.Task[Stage]] = []
         self._target = ready
         browser = chromium.connection.browser
@@ -263,7 +262,7 @@ class _Engine:
             self.chromium.connection.browser.post("Target.closeTarget", targetId=target["targetId"])
 
     def _build(self) -> "asyncio.Task[Stage]":
-        building = Stage.build(self.chromium.connection, self._egress, self._user_agent)
+        building = Stage.build(self.chromium.connection, self._egress, self.version)
         return asyncio.get_running_loop().create_task(building)
 
     def _refill(self) -> None:
@@ -281,5 +280,3 @@ class _Engine:
             if isinstance(stage, Stage):
                 with contextlib.suppress(Exception):
                     await stage.strike()
-
-

@@ -318,7 +318,7 @@ class Pipeline:
         return {"captureBeyondViewport": True, "clip": clip}, content > MAX_PAGE_HEIGHT
 
     async def _screenshot(self, area: dict[str, Any], limit: float) -> bytes:
-        wanted = {"format": "png", "optimizeForSpeed": True, **area}
+        wanted = {"format": "png", "optimizeForSpeed": self.request.extent is Extent.VIEWPORT, **area}
         result = await self._command("Page.captureScreenshot", limit, **wanted)
         return base64.b64decode(result["data"])
 

@@ -13,6 +13,10 @@ from linkpeek.geometry import DEFAULT_VIEWPORT_WIDTH, Viewport
 #: What a stage is laid out in until a capture says otherwise.
 USUAL_VIEWPORT = Viewport(DEFAULT_VIEWPORT_WIDTH, DEFAULT_VIEWPORT_WIDTH * 3 // 4)
 
+#: The headless shell's name for itself. Its windows are all page; those of the whole
+#: Chromium have a frame, which takes some of the size they are asked to have.
+SHELL = "HeadlessChrome/"
+
 #: Seconds the browser may take to close a page.
 STRIKE_TIMEOUT = 5.0
 
@@ -41,13 +45,13 @@ class Stage:
         self.frame = target  # a page's main frame has its target's id
         self.page = connection.session(session)
         self.watch = Watch(self.page, target)
-        self.viewport = USUAL_VIEWPORT
+        self.viewport: Viewport | None = None
 
     @classmethod
-    async def build(cls, connection: Connection, egress: Egress, user_agent: dict[str, Any]) -> "Stage":
+    async def build(cls, connection: Connection, egress: Egress, product: str) -> "Stage":
         """Make a stage.
 
-        :param user_agent: what ``user_agent`` below gives.
+        :param product: the browser's own name and version.
         :raises ProtocolError: the browser does not do as it is told; it should be replaced.
         """
         way_out = await egress.open_session()
@@ -71,13 +75,15 @@ class Stage:
             )
             attached = await browser.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
             self = cls(connection, way_out, context, target["targetId"], attached["sessionId"])
-            await self._set_up(user_agent)
+            await self._set_up(user_agent(product))
+            if product.startswith(SHELL):
+                self.viewport = USUAL_VIEWPORT
             return self
         except BaseException:
             await _dispose(connection, context, way_out)
             raise
 
-    async def _set_up(self, user_agent: dict[str, Any]) -> None:
+    async def _set_up(self, identity: dict[str, Any]) -> None:
         """Send all there is to set in one go; the browser works through it in order."""
         post = self.page.post
         sent = [
@@ -86,7 +92,7 @@ class Stage:
             post("Page.setLifecycleEventsEnabled", enabled=True),
             post("Network.enable", maxTotalBufferSize=0, maxResourceBufferSize=0, maxPostDataSize=0),
             post("Network.setBypassServiceWorker", bypass=True),
-            post("Emulation.setUserAgentOverride", **user_agent),
+            post("Emulation.setUserAgentOverride", **identity),
             post("Emulation.setEmulatedMedia", features=CALM),
             post("Page.addScriptToEvaluateOnNewDocument", source=BEFORE),
         ]

@@ -1,0 +1,68 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from linkpeek.capture import cage
+from linkpeek.capture.cage import MB, Cage
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like our control group."""
+    monkeypatch.setattr(cage, "_own_group", lambda: tmp_path)
+    return tmp_path
+
+
+def test_limits_hold_without_a_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cage, "_own_group", lambda: None)
+    built = Cage.build()
+    limits = dict(limit.split("=") for limit in built.limits)
+
+    assert built.path is None
+    assert limits["CORE"] == "0"
+    assert 1024 * MB <= int(limits["DATA"]) <= 4096 * MB
+    built.take(os.getpid())
+    built.kill()
+    built.remove()
+
+
+@pytest.mark.parametrize(("memory", "data"), [(1, 1024), (4096, 2048), (65536, 4096)])
+def test_memory_follows_the_machines(monkeypatch: pytest.MonkeyPatch, memory: int, data: int) -> None:
+    monkeypatch.setattr(cage, "_memory", lambda: memory * MB)
+
+    assert f"DATA={data * MB}" in Cage(None).limits
+
+
+def test_group_is_made_beside_our_own_and_removed(group: Path) -> None:
+    built = Cage.build()
+    assert built.path is not None
+    assert built.path.parent == group
+
+    built.remove()
+
+    assert list(group.iterdir()) == []
+
+
+def test_controllers_that_are_there_are_used(group: Path) -> None:
+    built = Cage.build()
+    assert built.path is not None
+    for name in ("cgroup.procs", "cgroup.kill"):
+        (built.path / name).write_text("")
+    built.take(123)
+    built.kill()
+
+    assert (built.path / "cgroup.procs").read_text() == "123"
+    assert (built.path / "cgroup.kill").read_text() == "1"
+    assert not (built.path / "memory.max").exists(), "no controller, no limit"
+
+
+def test_groups_of_dead_workers_are_removed(group: Path) -> None:
+    dead, living = group / "linkpeek-browser-4194999-1", group / f"linkpeek-browser-{os.getpid()}-1"
+    dead.mkdir()
+    living.mkdir()
+    built = Cage.build()
+
+    assert not dead.exists()
+    assert living.exists()
+    built.remove()
