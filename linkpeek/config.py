@@ -6,7 +6,9 @@ from typing import Any
 import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy
+from pyramid.interfaces import IRequestExtensions
 from pyramid.request import Request
+from pyramid_tm import explicit_manager
 from sqlalchemy.orm import Session
 
 from linkpeek import embedded
@@ -23,6 +25,9 @@ from linkpeek.services.waiting import WaitingRoom
 from linkpeek.settings import Settings
 from linkpeek.storage import Storage
 
+#: What Pyramid's add-on for transactions does with each request.
+TRANSACTIONS = {"tm.annotate_user": "false"}
+
 
 def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
     """Make the WSGI application.
@@ -33,7 +38,7 @@ def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
     """
     resources = Resources(settings)
     resources.require_ready()
-    config = Configurator(settings={**raw, "tm.manager_hook": "pyramid_tm.explicit_manager"})
+    config = Configurator(settings={**raw, **TRANSACTIONS}, request_factory=ServiceRequest)
     config.include("pyramid_tm")
     config.include("pyramid_jinja2")
     config.set_csrf_storage_policy(
@@ -42,11 +47,12 @@ def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
     config.registry.resources = resources
     config.registry.waiting_room = WaitingRoom(resources.sessions, settings.waiters, settings.wait)
     config.registry.health = make_health(resources)
-    config.add_request_method(make_session, "dbsession", reify=True)
-    config.add_request_method(Services, "services", reify=True)
     config.add_tween("linkpeek.views.headers.tween_factory")
     config.include("linkpeek.routes")
     config.scan("linkpeek.views")
+    config.commit()
+    # Else Pyramid makes a new class for each request, for which a bare view would do as much work.
+    config.registry.getUtility(IRequestExtensions).descriptors.pop("tm")
     if settings.worker == "embedded":
         embedded.start(settings)
     return TrustedProxies(with_request_log(config.make_wsgi_app()), settings.trusted_proxies)
@@ -70,6 +76,25 @@ def make_health(resources: Resources) -> HealthService:
             "worker": resources.workers.require_alive,
         }
     )
+
+
+class ServiceRequest(Request):  # type: ignore[misc]  # Pyramid has no types
+    """A request, and what belongs to it."""
+
+    @cached_property
+    def tm(self) -> Any:
+        """Its transactions."""
+        return explicit_manager(self)
+
+    @cached_property
+    def dbsession(self) -> Session:
+        """Its session, joined to its transactions."""
+        return make_session(self)
+
+    @cached_property
+    def services(self) -> "Services":
+        """The services."""
+        return Services(self)
 
 
 class Services:

@@ -143,18 +143,19 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _TROUBLES as exc:
-        raise _unavailable() from exc
+        raise unavailable() from exc
     except sa.exc.DatabaseError as exc:
         # The class itself is a damaged file's; its other children mean a mistake of ours.
         if type(exc) is not sa.exc.DatabaseError:
             raise
-        raise _unavailable() from exc
+        raise unavailable() from exc
 
 
 _TROUBLES = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 
-def _unavailable() -> Unavailable:
+def unavailable() -> Unavailable:
+    """Make the error that says so."""
     return Unavailable("The database does not answer.", code="database-unavailable")
 
 

@@ -14,7 +14,9 @@ from linkpeek.db import make_engine, make_sessions
 from linkpeek.migrations import require_current
 from linkpeek.ratelimit_storage import DatabaseStorage
 from linkpeek.security import SecretBox
+from linkpeek.services.keys import Authenticator
 from linkpeek.services.limits import LimitService
+from linkpeek.services.lookups import Lookups
 from linkpeek.services.renditions import RenditionService
 from linkpeek.services.sweep import SweepService
 from linkpeek.services.workers import WorkerService
@@ -83,6 +85,16 @@ class Resources:
     def failure_limits(self) -> LimitService:
         """Counts failed attempts to use a key per address."""
         return LimitService(self.limit_storage, FAILURE_RATE, "failures")
+
+    @cached_property
+    def lookups(self) -> Lookups:
+        """Finds keys and ready snapshots, for requests that need no more."""
+        return Lookups(self.engine, ttl=self.settings.ttl)
+
+    @cached_property
+    def authenticator(self) -> Authenticator:
+        """Tells who is calling."""
+        return Authenticator(self.lookups.credentials, self.box)
 
     @cached_property
     def renditions(self) -> RenditionService:

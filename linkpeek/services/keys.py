@@ -39,6 +39,16 @@ class Meaning:
         return hmac_token(secret, self.uri, self.size, self.viewport, self.ttl)
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What is known of an API key, as far as it takes to tell who is calling."""
+
+    id: int
+    encrypted_secret: bytes
+    md5_tokens: bool
+    disabled_at: datetime | None
+
+
 class KeyService:
     """The API keys of one database.
 
@@ -48,7 +58,6 @@ class KeyService:
 
     def __init__(self, session: Session, box: SecretBox, now: Callable[[], datetime] = utcnow) -> None:
         self._session = session
-        self._decrypt = _cached_decrypt(box)
         self._box = box
         self._now = now
 
@@ -64,7 +73,7 @@ class KeyService:
         apikey = secrets.token_urlsafe(18) if apikey is None else apikey
         secret = secrets.token_urlsafe(32) if secret is None else secret
         _check(name, apikey, secret)
-        if self._find(apikey) is not None:
+        if self.find(apikey) is not None:
             raise ParameterError("There is such an API key already.", code="key-exists")
         key = ApiKey(
             apikey=apikey,
@@ -109,12 +118,38 @@ class KeyService:
             key.md5_tokens = md5_tokens
         return key, secret
 
-    def authenticate(self, apikey: str, token: str, meanings: Sequence[Meaning]) -> tuple[ApiKey, Meaning]:
+    def find(self, apikey: str) -> ApiKey | None:
+        """Give a key, disabled or not; None when there is no such key."""
+        if not _APIKEY.fullmatch(apikey):
+            return None  # a database that was asked for a NUL would not just say no
+        return self._session.scalar(sa.select(ApiKey).where(ApiKey.apikey == apikey))
+
+    def _get(self, apikey: str) -> ApiKey:
+        key = self.find(apikey)
+        if key is None:
+            raise NotFound("There is no such API key.")
+        return key
+
+
+class Authenticator:
+    """Tells who is calling.
+
+    :param find: gives a key by its public name, disabled or not.
+    :param box: decrypts the secrets.
+    """
+
+    def __init__(self, find: Callable[[str], Credentials | None], box: SecretBox) -> None:
+        self._find = find
+        self._decrypt = _cached_decrypt(box)
+
+    def authenticate(
+        self, apikey: str, token: str, meanings: Sequence[Meaning]
+    ) -> tuple[Credentials, Meaning]:
         """Find who is calling, and which meaning of the request the token was made for.
 
         :raises AccessDenied: for an unknown or disabled key and for a wrong token alike.
         """
-        key = self._find(apikey)
+        key = self._find(apikey) if _APIKEY.fullmatch(apikey) else None
         secret = self._decrypt(key.encrypted_secret) if key is not None else _DECOY
         strong = len(token) == HMAC_LENGTH
         meant = None
@@ -126,17 +161,6 @@ class KeyService:
         if key is None or not usable or meant is None:
             raise AccessDenied("The API key or the token is not right.")
         return key, meant
-
-    def _find(self, apikey: str) -> ApiKey | None:
-        if not _APIKEY.fullmatch(apikey):
-            return None  # a database that was asked for a NUL would not just say no
-        return self._session.scalar(sa.select(ApiKey).where(ApiKey.apikey == apikey))
-
-    def _get(self, apikey: str) -> ApiKey:
-        key = self._find(apikey)
-        if key is None:
-            raise NotFound("There is no such API key.")
-        return key
 
 
 @lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ from linkpeek import pictures
 from linkpeek.errors import NotFound
 from linkpeek.geometry import Size
 from linkpeek.models import Snapshot
+from linkpeek.services.lookups import Ready
 from linkpeek.storage import Storage, image_path
 
 #: The placeholders' folder: no snapshot's, for tokens are random.
@@ -26,7 +27,7 @@ class RenditionService:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    def path(self, snapshot: Snapshot, size: Size, image_format: str) -> str:
+    def path(self, snapshot: Snapshot | Ready, size: Size, image_format: str) -> str:
         """Give the storage path of a snapshot in a size, making the picture where needed.
 
         :param image_format: ``png`` or ``webp``.

@@ -163,10 +163,7 @@ class SnapshotService:
         )
 
     def _age(self, snapshot: Snapshot) -> float:
-        age = (self._now() - (snapshot.finished_at or snapshot.requested_at)).total_seconds()
-        # From the future: another machine's clock is a little ahead, or ours was set
-        # back, and then nobody knows how old it is.
-        return inf if age < -CLOCK_SLACK else max(0.0, age)
+        return age(snapshot.finished_at or snapshot.requested_at, self._now())
 
     def _pending(self, target: Target, ready: Snapshot | None, requester: str) -> Snapshot:
         pending = self._active(target.key)
@@ -221,6 +218,14 @@ class SnapshotService:
         if snapshot is None:
             raise LimitExceeded("Please ask again.", retry_after=1, code="busy")
         return snapshot
+
+
+def age(since: datetime, now: datetime) -> float:
+    """Give how old something is, in seconds."""
+    seconds = (now - since).total_seconds()
+    # From the future: another machine's clock is a little ahead, or ours was set
+    # back, and then nobody knows how old it is.
+    return inf if seconds < -CLOCK_SLACK else max(0.0, seconds)
 
 
 def failure_of(snapshot: Snapshot) -> LinkPeekError:

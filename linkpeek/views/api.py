@@ -7,8 +7,9 @@ from pyramid.view import view_config
 from linkpeek.address import parse_address, with_scheme
 from linkpeek.errors import AccessDenied, NotFound
 from linkpeek.geometry import Size, Viewport, parse_size, parse_viewport
+from linkpeek.models import Snapshot
 from linkpeek.services.keys import Credentials, Meaning
-from linkpeek.services.renditions import Picture
+from linkpeek.services.lookups import Ready
 from linkpeek.services.snapshots import Target
 from linkpeek.views.api_query import ApiQuery, parse_query, parse_ttl
 from linkpeek.views.pages import site_address
@@ -80,7 +81,7 @@ def _peek(request: Request, target: Target, size: Size, max_age: int | None, req
     return _picture(request, services.snapshots.finished(pending_id), size, "ready")
 
 
-def _picture(request: Request, snapshot: Picture, size: Size, state: str) -> Response:
+def _picture(request: Request, snapshot: Snapshot | Ready, size: Size, state: str) -> Response:
     image_format = "webp" if accepts_webp(request) else "png"
     try:
         path = request.services.renditions.path(snapshot, size, image_format)

@@ -58,6 +58,8 @@ def parse_query(query: str) -> ApiQuery:
         except ParameterError as exc:
             problem = problem or exc
             plain_problem = exc if end == start + 1 else plain_problem
+            if exc.code == "missing-parameter":
+                break  # and so it would be from each later end
         else:
             found.append((others, _spellings("&".join(parts[start:end]).partition("=")[2])))
     if not found:
@@ -91,6 +93,8 @@ def _utf8(query: str) -> str:
 
 
 def _decode(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
@@ -119,8 +123,10 @@ def _parameters(parts: list[str]) -> dict[str, str]:
 
 def _spellings(raw: str) -> list[str]:
     """List what a client may have meant by a value: as a form, percent-encoded, or as it stands."""
+    if "%" not in raw and "+" not in raw:
+        return [raw]
     spellings = [raw]
-    for decode in (unquote_plus, unquote):
+    for decode in (unquote_plus, unquote) if "+" in raw else (unquote,):
         try:
             spellings.append(decode(raw, errors="strict"))
         except UnicodeDecodeError:
