@@ -79,7 +79,7 @@ class Supervisor:
         while self._wanted.is_set():
             self._process = self._tree.start(self._tree.exec_line())
             self.starts += 1
-            self._process.wait()
+            print(f"The service has ended: {self._process.wait()}")
 
 
 class Stack:

@@ -199,7 +199,7 @@ class TestReload:
             assert stack.client.get("/healthz").status == 200
         finally:
             stack.tree.ini.write_text(good)
-            stack.supervisor.stop()
+            stack.supervisor.end()
 
 
 class TestFailures:

@@ -21,8 +21,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 JOB = CHECKOUT / "deploy/upstart/weblinkpeek.conf"
 #: What the job says instead of a real folder.
 ROOT_IN_JOB = "/path/to/linkpeek"
-#: The number of the user linkpeek in a test; nobody's on a usual machine.
-UID = 61347
+#: The number of the user linkpeek in a test: nobody's on a usual machine, and no other
+#: test session's, for at the end everything that runs under it is killed.
+UID = 70_000 + os.getpid() % 20_000
 
 #: The environment of an Upstart job (init(5)).
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "linux"}
