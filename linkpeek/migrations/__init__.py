@@ -11,7 +11,6 @@ from sqlalchemy.engine import Engine
 from linkpeek.db import translated
 from linkpeek.errors import ConfigurationError
 
-
 #: Where Alembic notes what a database has; read here without Alembic, for it is read often.
 _VERSION = sa.table("alembic_version", sa.column("version_num"))
 

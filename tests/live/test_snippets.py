@@ -77,5 +77,7 @@ def test_with_a_wrong_secret_it_fails_and_saves_nothing(service: Service, tmp_pa
 
 def test_the_stronger_token_is_computed_as_shown(service: Service) -> None:
     command, expected = program(service, "strong-token").strip().splitlines()
-    done = subprocess.run(["bash", "-c", command.removeprefix("$ ")], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        ["bash", "-c", command.removeprefix("$ ")], capture_output=True, text=True, timeout=20
+    )
     assert done.stdout.split()[-1] == expected.strip()
