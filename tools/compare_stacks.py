@@ -112,9 +112,8 @@ def table() -> str:
         for kind in BEFORE
     ]
     rows.append(("lines without Nginx", _without_nginx(BEFORE), _without_nginx(AFTER)))
-    rows.append(
-        ("ports behind Nginx", *(", ".join(map(str, ports())) for ports in (before_ports, after_ports)))
-    )
+    before_list, after_list = (", ".join(map(str, ports())) for ports in (before_ports, after_ports))
+    rows.append(("ports behind Nginx", before_list, after_list))
     rows.append(("jobs of init", len(BEFORE["init"]), len(AFTER["init"])))
     before, after = before_processes(), after_processes()
     rows += [(f"processes: {kind}", before[kind], after[kind]) for kind in before]

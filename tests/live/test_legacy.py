@@ -40,7 +40,8 @@ def tree(network: None) -> Iterator[Tree]:
         ini = prepare(tree)
         head = "use = egg:linkpeek\n"
         more = "linkpeek.egress_allow = 127.0.0.0/8\nlinkpeek.egress_ports = *\n"
-        ini.write_text(ini.read_text().replace(head, head + more, 1))
+        for file in (ini, tree.ini):
+            file.write_text(file.read_text().replace(head, head + more, 1))
         tree.linkpeek("init", str(ini))
         tree.linkpeek("key", "add", "--name", "old", "--apikey", APIKEY, "--secret", SECRET, str(ini))
         try:
@@ -137,3 +138,34 @@ def test_no_key_in_a_log(stack: dict[str, "Popen[bytes]"], nginx: LegacyNginx, t
     assert "GET /api/v1" in text
     assert APIKEY not in text
     assert path.partition("token=")[2][:32] not in text
+
+
+def test_both_stacks_side_by_side_on_the_same_data(
+    stack: dict[str, "Popen[bytes]"], nginx: LegacyNginx, tree: Tree, site: Site
+) -> None:
+    uwsgi = tree.start(tree.exec_line())
+    try:
+        wait_until(lambda: listens(5200) and plain(5200, "/readyz")[0] == 200, 30, "uWSGI is ready")
+        path = signed(site.url("/static?made-by-the-old"))
+        assert get(nginx, path)[0] == 302
+        status, headers = plain(5200, path)
+        assert (status, headers["x-linkpeek-state"]) == (302, "ready")
+        path = signed(site.url("/static?made-by-the-new"))
+        assert plain(5200, path)[0] == 302
+        assert get(nginx, path)[1]["x-linkpeek-state"] == "ready"
+        assert site.hits["/static"] >= 2
+    finally:
+        uwsgi.terminate()
+        uwsgi.wait(20)
+
+
+def plain(port: int, path: str) -> tuple[int, dict[str, str]]:
+    """Ask a stack without its Nginx."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+    try:
+        connection.request("GET", path, headers={"Host": NAME})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()
