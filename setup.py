@@ -37,20 +37,26 @@ EXTRAS = {
     "s3": ["boto3>=1.34,<2"],
     # What development.ini uses.
     "dev": ["pyramid_debugtoolbar>=4.12,<5"],
-    # What `make test`, `make lint` and `make dist` use.
-    "test": [
-        "build>=1.2",
-        "hypothesis>=6.100",
-        "mypy>=1.11",
-        "psutil>=6",
-        "pyramid_debugtoolbar>=4.12,<5",
-        "pytest>=8.2",
-        "pytest-timeout>=2.3",
-        "ruff>=0.8",
-        "setuptools>=77",
-        "WebTest>=3.0.1",
-    ],
 }
+# What `make test`, `make lint` and `make dist` use.
+EXTRAS["test"] = [
+    *(requirement for extra in EXTRAS.values() for requirement in extra),
+    "axe-playwright-python>=0.1.4",
+    "beautifulsoup4>=4.12",
+    "build>=1.2",
+    "hypothesis>=6.100",
+    "flask>=3",  # moto serves with these two
+    "flask-cors>=4",
+    "moto[s3]>=5",
+    "mypy>=1.11",
+    "playwright>=1.45",  # drives the system's Chromium; downloads no browser
+    "psutil>=6",
+    "pytest>=8.2",
+    "pytest-timeout>=2.3",
+    "ruff>=0.8",
+    "setuptools>=77",
+    "WebTest>=3.0.1",
+]
 
 
 def shared_files() -> list[tuple[str, list[str]]]:
