@@ -24,6 +24,7 @@ from linkpeek.services.snapshots import SnapshotService
 from linkpeek.services.waiting import WaitingRoom
 from linkpeek.settings import Settings
 from linkpeek.storage import Storage
+from linkpeek.views.orders import Orders
 
 #: What Pyramid's add-on for transactions does with each request.
 TRANSACTIONS = {"tm.annotate_user": "false"}
@@ -46,6 +47,7 @@ def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
     )
     config.registry.resources = resources
     config.registry.waiting_room = WaitingRoom(resources.sessions, settings.waiters, settings.wait)
+    config.registry.orders = Orders()
     config.registry.health = make_health(resources)
     config.add_tween("linkpeek.views.headers.tween_factory")
     config.include("linkpeek.routes")

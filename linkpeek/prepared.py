@@ -14,7 +14,7 @@ from linkpeek.db import translated, unavailable
 
 
 class Prepared:
-    """One SELECT with one parameter, a text named ``value``.
+    """One SELECT whose parameters are texts.
 
     :param statement: its columns come back in their order, as their types say.
     """
@@ -32,12 +32,12 @@ class Prepared:
         ]
         self._readers = [(place, reader) for place, reader in enumerate(readers) if reader is not None]
 
-    def first(self, value: str) -> list[Any] | None:
+    def first(self, **values: str) -> list[Any] | None:
         """Give the first row's values, or None when there is no row.
 
         :raises Unavailable: ``database-unavailable``.
         """
-        given = {**self._fixed, "value": value}
+        given = {**self._fixed, **values}
         parameters = given if self._order is None else [given[name] for name in self._order]
         with translated():
             connection = self._engine.raw_connection()

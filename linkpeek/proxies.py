@@ -6,6 +6,7 @@ the host in ``X-Forwarded-*``. From anyone else these headers are dropped.
 
 import ipaddress
 from collections.abc import Iterable, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from linkpeek.settings import Network
@@ -58,6 +59,7 @@ def subscriber(client: str) -> str:
     return str(ip.ipv4_mapped or ipaddress.IPv6Network((int(ip), 64), strict=False))
 
 
+@lru_cache(maxsize=1024)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)

@@ -6,6 +6,8 @@ from linkpeek.views.assets import ContentVersion
 
 #: A year: what is stored or versioned never changes under its URL.
 IMMUTABLE = 365 * 24 * 3600
+#: Before the storage's path of an image, in its URL.
+SNAPSHOTS = "/snapshots/"
 
 
 def includeme(config: Configurator) -> None:
@@ -16,7 +18,7 @@ def includeme(config: Configurator) -> None:
     config.add_route("favicon", "/favicon.ico")
     config.add_route("docs", "/docs")
     config.add_route("api_v1", "/api/v1")
-    config.add_route("snapshot", "/snapshots/{path:.*}")
+    config.add_route("snapshot", SNAPSHOTS + "{path:.*}")
     config.add_route("healthz", "/healthz")
     config.add_route("readyz", "/readyz")
     config.add_route("metrics", "/metrics")

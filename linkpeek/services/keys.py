@@ -150,6 +150,13 @@ class Authenticator:
         :raises AccessDenied: for an unknown or disabled key and for a wrong token alike.
         """
         key = self._find(apikey) if _APIKEY.fullmatch(apikey) else None
+        meant = self.meant(key, token, meanings)
+        if key is None or meant is None:
+            raise AccessDenied("The API key or the token is not right.")
+        return key, meant
+
+    def meant(self, key: Credentials | None, token: str, meanings: Sequence[Meaning]) -> Meaning | None:
+        """Give the meaning that the token was made for; None where it is for none or the key is no good."""
         secret = self._decrypt(key.encrypted_secret) if key is not None else _DECOY
         strong = len(token) == HMAC_LENGTH
         meant = None
@@ -158,9 +165,7 @@ class Authenticator:
             if same(token, expected) and meant is None:
                 meant = meaning
         usable = key is not None and key.disabled_at is None and (strong or key.md5_tokens)
-        if key is None or not usable or meant is None:
-            raise AccessDenied("The API key or the token is not right.")
-        return key, meant
+        return meant if usable else None
 
 
 @lru_cache(maxsize=4)

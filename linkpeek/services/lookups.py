@@ -7,6 +7,7 @@ to wait for, it does through the other services.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -25,7 +26,6 @@ class Ready:
 
     id: int
     token: str
-    finished_at: datetime
     viewport: Viewport
 
 
@@ -36,32 +36,34 @@ class Lookups:
     """
 
     def __init__(self, engine: Engine, *, ttl: int, now: Callable[[], datetime] = utcnow) -> None:
-        wanted = sa.bindparam("value", type_=sa.String)
-        self._key = Prepared(
-            engine,
-            sa.select(ApiKey.id, ApiKey.encrypted_secret, ApiKey.md5_tokens, ApiKey.disabled_at).where(
-                ApiKey.apikey == wanted
-            ),
+        apikey = sa.bindparam("apikey", type_=sa.String)
+        newest = sa.select(sa.func.max(Snapshot.id)).where(
+            Snapshot.key == sa.bindparam("key", type_=sa.String), Snapshot.state == State.READY
         )
-        self._ready = Prepared(
+        of_key = (ApiKey.id, ApiKey.encrypted_secret, ApiKey.md5_tokens, ApiKey.disabled_at)
+        of_snapshot = (
+            Snapshot.id,
+            Snapshot.token,
+            Snapshot.finished_at,
+            Snapshot.viewport_width,
+            Snapshot.viewport_height,
+        )
+        is_newest = Snapshot.id == newest.scalar_subquery()
+        self._key = Prepared(engine, sa.select(*of_key).where(ApiKey.apikey == apikey))
+        self._ready = Prepared(engine, sa.select(*of_snapshot).where(is_newest))
+        self._both = Prepared(
             engine,
-            sa.select(
-                Snapshot.id,
-                Snapshot.token,
-                Snapshot.finished_at,
-                Snapshot.viewport_width,
-                Snapshot.viewport_height,
-            )
-            .where(Snapshot.key == wanted, Snapshot.state == State.READY)
-            .order_by(Snapshot.id.desc())
-            .limit(1),
+            sa.select(*of_key, *of_snapshot)
+            .select_from(ApiKey)
+            .outerjoin(Snapshot, is_newest)
+            .where(ApiKey.apikey == apikey),
         )
         self._ttl = ttl
         self._now = now
 
     def credentials(self, apikey: str) -> Credentials | None:
         """Find an API key, disabled or not."""
-        row = self._key.first(apikey)
+        row = self._key.first(apikey=apikey)
         return Credentials(*row) if row else None
 
     def fresh(self, key: str, max_age: int | None) -> Ready | None:
@@ -69,10 +71,22 @@ class Lookups:
 
         :param max_age: the greatest age in seconds that will do; None: the service's own.
         """
-        row = self._ready.first(key)
+        row = self._ready.first(key=key)
+        return self._fresh(row, max_age) if row else None
+
+    def credentials_and_fresh(
+        self, apikey: str, key: str, max_age: int | None
+    ) -> tuple[Credentials | None, Ready | None]:
+        """Find both at once."""
+        row = self._both.first(apikey=apikey, key=key)
         if row is None:
-            return None
+            return None, None
+        return Credentials(*row[:4]), self._fresh(row[4:], max_age)
+
+    def _fresh(self, row: list[Any], max_age: int | None) -> Ready | None:
         snapshot_id, token, finished_at, width, height = row
+        if snapshot_id is None:
+            return None
         if age(finished_at, self._now()) > (self._ttl if max_age is None else max_age):
             return None
-        return Ready(snapshot_id, token, finished_at, Viewport(width, height))
+        return Ready(snapshot_id, token, Viewport(width, height))

@@ -97,7 +97,7 @@ class FileStorage:
             return False
         with translated():
             try:
-                (self.root / path).stat()
+                os.stat(f"{self.root}/{path}")
             except (FileNotFoundError, NotADirectoryError):
                 return False
         return True

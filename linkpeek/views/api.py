@@ -1,17 +1,22 @@
 """API v1: the one address that the historic clients call."""
 
+from functools import lru_cache
+
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import view_config
+from webob.acceptparse import create_accept_header
 
 from linkpeek.address import parse_address, with_scheme
 from linkpeek.errors import AccessDenied, NotFound
 from linkpeek.geometry import Size, Viewport, parse_size, parse_viewport
 from linkpeek.models import Snapshot
+from linkpeek.routes import SNAPSHOTS
 from linkpeek.services.keys import Credentials, Meaning
 from linkpeek.services.lookups import Ready
 from linkpeek.services.snapshots import Target
 from linkpeek.views.api_query import ApiQuery, parse_query, parse_ttl
+from linkpeek.views.orders import Order
 from linkpeek.views.pages import site_address
 
 #: Seconds after which a client that got the placeholder may ask again.
@@ -21,14 +26,36 @@ RETRY_AFTER = 5
 @view_config(route_name="api_v1", request_method=("GET", "HEAD"))
 def api_v1(request: Request) -> Response:
     """Answer with a redirect to a picture of the page, new enough and of the right size."""
+    query = request.environ.get("QUERY_STRING", "")
+    order = request.registry.orders.get(query)
+    at_once = _at_once(request, order) if order is not None else None
+    return at_once or _in_full(request, query)
+
+
+def _at_once(request: Request, order: Order) -> Response | None:
+    """Answer by one look-up, or not at all where something is not as it was or takes more."""
+    services = request.services
+    request.picture_size = order.size.pixels(order.target.viewport)
+    credentials, ready = services.lookups.credentials_and_fresh(order.apikey, order.key, order.max_age)
+    if ready is None or services.authenticator.meant(credentials, order.token, [order.meant]) is None:
+        return None
+    try:
+        return _picture(request, ready, order.size, "ready")
+    except PictureLost:
+        return None
+
+
+def _in_full(request: Request, text: str) -> Response:
     settings = request.services.settings
-    query = parse_query(request.environ.get("QUERY_STRING", ""))
+    query = parse_query(text)
     key, meant = _authenticate(request, query)
     viewport, size = parse_viewport(meant.viewport), parse_size(meant.size)
     request.picture_size = size.pixels(viewport)
     address = parse_address(with_scheme(meant.uri), ports=settings.egress_ports, allow=settings.egress_allow)
     target = Target(address.uri, viewport, size.extent(viewport))
-    return peek(request, target, size, parse_ttl(meant.ttl), f"key:{key.id}")
+    order = Order(query.apikey, query.token, meant, target, target.key, size, parse_ttl(meant.ttl))
+    request.registry.orders.put(text, order)
+    return peek(request, target, size, order.max_age, f"key:{key.id}")
 
 
 def _authenticate(request: Request, query: ApiQuery) -> tuple[Credentials, Meaning]:
@@ -100,16 +127,24 @@ def _placeholder(request: Request, size: Size, viewport: Viewport) -> Response:
 
 
 def _redirect(request: Request, path: str, state: str, *, cache_control: str) -> Response:
-    response = Response(status=302, content_type="text/plain")
-    response.location = request.route_url("snapshot", path=path, _app_url=site_address(request))
-    response.headers["X-LinkPeek-State"] = state
-    response.headers["Cache-Control"] = cache_control
-    response.headers["Vary"] = "Accept"
-    return response
+    # All headers at once: setting them one by one takes WebOb as long as the rest of the answer.
+    headers = [
+        ("Content-Type", "text/plain; charset=UTF-8"),
+        ("Content-Length", "0"),
+        ("Location", f"{site_address(request)}{SNAPSHOTS}{path}"),
+        ("X-LinkPeek-State", state),
+        ("Cache-Control", cache_control),
+        ("Vary", "Accept"),
+    ]
+    return Response(status=302, headerlist=headers)
 
 
 def accepts_webp(request: Request) -> bool:
     """Tell whether the client says that it understands WebP; ``*/*`` does not say so."""
-    return any(
-        media.lower() == "image/webp" and quality > 0 for media, quality, *_ in request.accept.parsed or ()
-    )
+    return _names_webp(request.environ.get("HTTP_ACCEPT", ""))
+
+
+@lru_cache(maxsize=256)
+def _names_webp(accept: str) -> bool:
+    parsed = create_accept_header(accept or None).parsed
+    return any(media.lower() == "image/webp" and quality > 0 for media, quality, *_ in parsed or ())

@@ -14,6 +14,15 @@ PAGE_POLICY = (
 #: For pictures: nothing in them may act, whatever their bytes are.
 IMAGE_POLICY = "default-src 'none'; sandbox"
 
+#: Lower-case name, name and value of what goes with everything.
+_ALWAYS = (
+    ("x-content-type-options", "X-Content-Type-Options", "nosniff"),
+    ("referrer-policy", "Referrer-Policy", "no-referrer"),
+    ("cross-origin-opener-policy", "Cross-Origin-Opener-Policy", "same-origin"),
+)
+_WITH_PAGES = (("content-security-policy", "Content-Security-Policy", PAGE_POLICY), *_ALWAYS)
+_WITH_IMAGES = (("content-security-policy", "Content-Security-Policy", IMAGE_POLICY), *_ALWAYS)
+
 Handler = Callable[[Request], Response]
 
 
@@ -22,12 +31,10 @@ def tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     def tween(request: Request) -> Response:
         response = handler(request)
-        policy = PAGE_POLICY if response.content_type == "text/html" else IMAGE_POLICY
-        headers = response.headers
-        headers.setdefault("Content-Security-Policy", policy)
-        headers.setdefault("X-Content-Type-Options", "nosniff")
-        headers.setdefault("Referrer-Policy", "no-referrer")
-        headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+        headers = response.headerlist
+        there = {name.lower() for name, _ in headers}
+        wanted = _WITH_PAGES if response.content_type == "text/html" else _WITH_IMAGES
+        headers.extend((name, value) for key, name, value in wanted if key not in there)
         return response
 
     return tween
