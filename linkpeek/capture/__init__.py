@@ -1,8 +1,9 @@
 """The capture engine: a warm Chromium behind one call, driven over its DevTools protocol.
 
 ``browser`` takes captures; ``process`` starts and ends Chromium, in ``cage`` and
-``profile``; ``stage`` is one isolated page, ``watch`` what it does, ``pipeline`` the
-way from an address to a picture. It knows nothing of HTTP requests or the database.
+``profile``; ``stage`` is one isolated page, ``watch`` what it does, ``page`` what is
+done to it; ``pipeline`` is the way from an address to a picture, with ``waiting``
+and ``exposure``. It knows nothing of HTTP requests or the database.
 """
 
 from linkpeek.capture.browser import Browser

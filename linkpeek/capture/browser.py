@@ -1,13 +1,13 @@
 """The warm browser: takes captures, replaces itself when it is old, ill or dead."""
 
 import asyncio
-import contextlib
 import logging
 from pathlib import Path
 from typing import Any
 
 from linkpeek.capture.cdp import ConnectionClosed, ProtocolError
 from linkpeek.capture.failures import failure
+from linkpeek.capture.generation import Generation
 from linkpeek.capture.model import Capture, CaptureRequest, Egress
 from linkpeek.capture.pipeline import Pipeline
 from linkpeek.capture.process import Chromium
@@ -25,6 +25,10 @@ READY = 1
 
 #: Seconds within which a browser answers the simplest of questions.
 EXAMINE_TIMEOUT = 5.0
+
+#: Seconds from a browser's unexpected end to the start of the next, lest one that
+#: cannot live keeps the machine busy.
+REVIVE_PAUSE = 0.5
 
 #: Seconds beyond its own limit after which a capture is given up from outside.
 GRACE = 1.0
@@ -58,7 +62,7 @@ class Browser:
         self._recycle_after = recycle_after
         self._ready = ready
         self._starting = asyncio.Lock()
-        self._engine: _Engine | None = None
+        self._generation: Generation | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
         self.version = ""
@@ -93,98 +97,98 @@ class Browser:
     async def _capture(self, request: CaptureRequest, started: float) -> Capture:
         """Capture; once more where the stage turns out to have died before the page was there."""
         for is_last in (False, True):
-            engine, stage = await self._stage()
-            waited = asyncio.get_running_loop().time() - started
-            pipeline = Pipeline(stage, request, started, engine.version, {"context": round(waited, 4)})
+            generation, stage = await self._stage()
             try:
-                return await pipeline.run()
+                return await Pipeline(stage, request, started, generation.version).run()
             except ConnectionClosed:
                 raise failure("browser-crashed") from None
             except CaptureError as exc:
                 if is_last or exc.code != "page-crashed" or stage.watch.documents:
                     raise
             finally:
-                self._later(self._give_back(engine, stage))
+                self._later(self._give_back(generation, stage))
         raise AssertionError("unreachable")
 
     def _suspect(self) -> None:
-        if self._engine is not None:
-            self._later(self._examine(self._engine))
+        if self._generation is not None:
+            self._later(self._examine(self._generation))
 
-    async def _examine(self, engine: "_Engine") -> None:
+    async def _examine(self, generation: Generation) -> None:
         """See whether it was the page that did not answer, or the browser; that is replaced at once."""
         try:
-            await engine.chromium.connection.browser.call("Browser.getVersion", limit=EXAMINE_TIMEOUT)
+            await generation.chromium.connection.browser.call("Browser.getVersion", limit=EXAMINE_TIMEOUT)
         except ProtocolError:
-            if engine.chromium.is_running:
-                log.warning("the browser (process %d) does not answer: replacing it", engine.chromium.pid)
-                engine.retired = True
-                await engine.close()
+            if generation.chromium.is_running:
+                log.warning("the browser (process %d) does not answer: replacing it", generation.chromium.pid)
+                generation.retired = True
+                await generation.close()
 
-    async def _stage(self) -> "tuple[_Engine, Stage]":
+    async def _stage(self) -> tuple[Generation, Stage]:
         """Give a fresh stage; a browser that cannot make one is replaced, once."""
         for _ in range(2):
-            engine = await self._current()
-            engine.enter()
+            generation = await self._current()
+            generation.enter()
             try:
-                return engine, await engine.stage()
+                return generation, await generation.stage()
             except (ProtocolError, TimeoutError) as exc:
                 log.warning("the browser does not open pages (%s): replacing it", exc)
-                engine.retired = True
-                self._leave(engine)
+                generation.retired = True
+                self._leave(generation)
             except OSError as exc:
-                self._leave(engine)
+                self._leave(generation)
                 raise Unavailable(f"The worker cannot open a way out for a page: {exc}") from exc
             except BaseException:
-                self._leave(engine)
+                self._leave(generation)
                 raise
         raise failure("browser-crashed")
 
-    async def _current(self) -> "_Engine":
-        """Give the engine that takes new captures, starting one where there is none."""
+    async def _current(self) -> Generation:
+        """Give the generation that takes new captures; start one where there is none."""
         async with self._starting:
             if self._closed:
                 raise Unavailable("The browser is closed.")
-            old = self._engine
+            old = self._generation
             if old is not None and old.is_fit(self._recycle_after):
                 return old
             if old is not None:
                 self._retire(old)
-                self._engine = None
+                self._generation = None
             chromium = await Chromium.start(self._executable, sandbox=self._sandbox)
             self.version = chromium.version
-            self._engine = engine = _Engine(chromium, self._egress, self._ready)
-            chromium.connection.closed.add_done_callback(lambda _: self._gone(engine))
-            return engine
+            self._generation = generation = Generation(chromium, self._egress, self._ready)
+            chromium.connection.closed.add_done_callback(lambda _: self._gone(generation))
+            return generation
 
-    def _gone(self, engine: "_Engine") -> None:
+    def _gone(self, generation: Generation) -> None:
         """Bring a browser back that ended by itself; where that fails, the next capture tries again."""
-        if engine is self._engine and not self._closed and not engine.retired:
-            log.warning("the browser (process %d) is gone: starting another", engine.chromium.pid)
+        if generation is self._generation and not self._closed and not generation.retired:
+            log.warning("the browser (process %d) is gone: starting another", generation.chromium.pid)
             self._later(self._revive())
 
     async def _revive(self) -> None:
+        await asyncio.sleep(REVIVE_PAUSE)
         try:
-            await self._current()
+            if not self._closed:
+                await self._current()
         except Unavailable as exc:
             log.error("the browser does not come back: %s", exc)
 
-    def _retire(self, engine: "_Engine") -> None:
-        engine.retired = True
-        if engine.users == 0:
-            self._later(engine.close())
+    def _retire(self, generation: Generation) -> None:
+        generation.retired = True
+        if generation.users == 0:
+            self._later(generation.close())
 
-    def _leave(self, engine: "_Engine") -> None:
-        engine.users -= 1
-        if engine.retired and engine.users == 0:
-            self._later(engine.close())
+    def _leave(self, generation: Generation) -> None:
+        generation.users -= 1
+        if generation.retired and generation.users == 0:
+            self._later(generation.close())
 
-    async def _give_back(self, engine: "_Engine", stage: Stage) -> None:
-        """Take the stage down, and the engine too where this was its last capture."""
+    async def _give_back(self, generation: Generation, stage: Stage) -> None:
+        """Take the stage down, and the generation too where this was its last capture."""
         try:
             await stage.strike()
         finally:
-            self._leave(engine)
+            self._leave(generation)
 
     def _later(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -196,87 +200,14 @@ class Browser:
         # A start under way comes to its end first, so that nothing of it is left behind.
         async with self._starting:
             self._closed = True
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.retired = True
-            await engine.close()
+            generation, self._generation = self._generation, None
+        if generation is not None:
+            generation.retired = True
+            await generation.close()
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
     @property
     def pids(self) -> list[int]:
         """The browser process that takes new captures, if there is one; for tests and health checks."""
-        return [self._engine.chromium.pid] if self._engine is not None else []
-
-
-class _Engine:
-    """One Chromium with its captures and its stages in waiting."""
-
-    def __init__(self, chromium: Chromium, egress: Egress, ready: int) -> None:
-        self.chromium = chromium
-        self.version = chromium.version
-        self.retired = False
-        self.users = 0
-        self._taken = 0
-        self._egress = egress
-        self._ready: list[asyncio.Task[Stage]] = []
-        self._target = ready
-        browser = chromium.connection.browser
-        browser.on("Target.targetCreated", self._refuse_window)
-        browser.post("Target.setDiscoverTargets", discover=True, filter=[{"type": "page"}])
-        self._refill()
-
-    def is_fit(self, most: int) -> bool:
-        """Whether it may take another capture."""
-        return self.chromium.is_running and not self.retired and self._taken < most
-
-    def enter(self) -> None:
-        """Count a capture in."""
-        self.users += 1
-        self._taken += 1
-
-    async def stage(self) -> Stage:
-        """Give a stage nobody used before."""
-        try:
-            while True:
-                waiting = self._ready.pop(0) if self._ready else self._build()
-                stage = await self._finished(waiting)
-                if stage.watch.fault is None:
-                    return stage
-                await stage.strike()  # its renderer died while it waited
-        finally:
-            self._refill()
-
-    async def _finished(self, waiting: "asyncio.Task[Stage]") -> Stage:
-        """Wait for a stage; who gives up waiting leaves it to the next one."""
-        try:
-            return await asyncio.shield(waiting)
-        except asyncio.CancelledError:
-            self._ready.append(waiting)
-            raise
-
-    def _refuse_window(self, params: dict[str, Any]) -> None:
-        """Close a window that a page opened, where the browser did not refuse it by itself."""
-        target = params["targetInfo"]
-        if target.get("openerId"):
-            self.chromium.connection.browser.post("Target.closeTarget", targetId=target["targetId"])
-
-    def _build(self) -> "asyncio.Task[Stage]":
-        building = Stage.build(self.chromium.connection, self._egress, self.version)
-        return asyncio.get_running_loop().create_task(building)
-
-    def _refill(self) -> None:
-        while not self.retired and self.chromium.is_running and len(self._ready) < self._target:
-            self._ready.append(self._build())
-
-    async def close(self) -> None:
-        """Drop the stages in waiting and end the browser."""
-        self.retired = True
-        ready, self._ready = self._ready, []
-        for waiting in ready:
-            waiting.cancel()
-        await self.chromium.close()
-        for stage in await asyncio.gather(*ready, return_exceptions=True):
-            if isinstance(stage, Stage):
-                with contextlib.suppress(Exception):
-                    await stage.strike()
+        return [self._generation.chromium.pid] if self._generation is not None else []

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkpeek.capture.pipeline import MAX_TITLE, clean
+from linkpeek.capture.exposure import MAX_TITLE, clean
 from linkpeek.capture.stage import user_agent
 
 

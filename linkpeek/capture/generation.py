@@ -1,0 +1,90 @@
+"""One generation of the browser: a Chromium, its captures and its stages in waiting."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from linkpeek.capture.model import Egress
+from linkpeek.capture.process import Chromium
+from linkpeek.capture.stage import Stage
+
+
+class Generation:
+    """One Chromium with its captures and its stages in waiting.
+
+    :ivar retired: it takes no more captures, and is closed after its last one.
+    :ivar users: captures under way.
+    """
+
+    def __init__(self, chromium: Chromium, egress: Egress, ready: int) -> None:
+        self.chromium = chromium
+        self.version = chromium.version
+        self.retired = False
+        self.users = 0
+        self._taken = 0
+        self._egress = egress
+        self._ready: list[asyncio.Task[Stage]] = []
+        self._wanted = ready
+        browser = chromium.connection.browser
+        browser.on("Target.targetCreated", self._refuse_window)
+        browser.post("Target.setDiscoverTargets", discover=True, filter=[{"type": "page"}])
+        self._refill()
+
+    def is_fit(self, most: int) -> bool:
+        """Whether it may take another capture, of ``most`` in its life."""
+        return self.chromium.is_running and not self.retired and self._taken < most
+
+    def enter(self) -> None:
+        """Count a capture in."""
+        self.users += 1
+        self._taken += 1
+
+    async def stage(self) -> Stage:
+        """Give a stage nobody used before.
+
+        :raises ProtocolError: the browser makes none, and should be replaced.
+        :raises OSError: there is no way out to be had.
+        """
+        try:
+            while True:
+                waiting = self._ready.pop(0) if self._ready else self._build()
+                stage = await self._finished(waiting)
+                if stage.watch.fault is None:
+                    return stage
+                await stage.strike()  # its renderer died while it waited
+        finally:
+            self._refill()
+
+    async def _finished(self, waiting: "asyncio.Task[Stage]") -> Stage:
+        """Wait for a stage; who gives up waiting leaves it to the next one."""
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            self._ready.append(waiting)
+            raise
+
+    def _refuse_window(self, params: dict[str, Any]) -> None:
+        """Close a window that a page opened, where the browser did not refuse it by itself."""
+        target = params["targetInfo"]
+        if target.get("openerId"):
+            self.chromium.connection.browser.post("Target.closeTarget", targetId=target["targetId"])
+
+    def _build(self) -> "asyncio.Task[Stage]":
+        building = Stage.build(self.chromium.connection, self._egress, self.version)
+        return asyncio.get_running_loop().create_task(building)
+
+    def _refill(self) -> None:
+        while not self.retired and self.chromium.is_running and len(self._ready) < self._wanted:
+            self._ready.append(self._build())
+
+    async def close(self) -> None:
+        """Drop the stages in waiting and end the browser."""
+        self.retired = True
+        ready, self._ready = self._ready, []
+        for waiting in ready:
+            waiting.cancel()
+        await self.chromium.close()
+        for stage in await asyncio.gather(*ready, return_exceptions=True):
+            if isinstance(stage, Stage):
+                with contextlib.suppress(Exception):
+                    await stage.strike()
