@@ -28,6 +28,7 @@ RUNTIME = [
     "transaction>=4",
     "uWSGI>=2.0.28,<2.1",  # the server that the one job starts
     "waitress>=3,<4",
+    "WebOb>=1.8.9,<2",
     "zope.sqlalchemy>=3.1,<5",
 ]
 
