@@ -36,6 +36,8 @@ EXTRAS = {
     "postgresql": ["psycopg[binary]>=3.1,<4"],
     "redis": ["redis>=5"],
     "s3": ["boto3>=1.34,<2"],
+    # What deploy/ansible is run with.
+    "deploy": ["ansible-core>=2.16,<3"],
     # What development.ini uses.
     "dev": ["pyramid_debugtoolbar>=4.12,<5"],
 }
@@ -45,17 +47,20 @@ EXTRAS["test"] = [
     "axe-playwright-python>=0.1.4",
     "beautifulsoup4>=4.12",
     "build>=1.2",
+    "cheroot>=10,<12",  # the stack before uWSGI: deploy/legacy/requirements.txt
     "hypothesis>=6.100",
     "flask>=3",  # moto serves with these two
     "flask-cors>=4",
     "moto[s3]>=5",
     "mypy>=1.11",
+    "Paste>=3.7,<4",
     "playwright>=1.45",  # drives the system's Chromium; downloads no browser
     "psutil>=6",
     "pytest>=8.2",
     "pytest-timeout>=2.3",
     "ruff>=0.8",
     "setuptools>=77",
+    "supervisor>=4.2,<5",
     "WebTest>=3.0.1",
 ]
 
