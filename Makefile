@@ -9,6 +9,8 @@
 PYTHON ?= python3
 # More words for pytest: make test PYTEST_ARGS='-k egress -x'
 PYTEST_ARGS ?=
+# How long `make fuzz` goes on with each of its tests.
+FUZZ_SECONDS ?= 60
 
 ENV := env
 BIN := $(ENV)/bin
@@ -68,6 +70,10 @@ format: $(ENV)/.test ## Lay the code out and repair what can be repaired
 .PHONY: soak
 soak: test-system $(ENV)/.test ## 2,000 captures of good, bad and hostile pages while workers are killed
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+
+.PHONY: fuzz
+fuzz: $(ENV)/.test ## Requests nobody would think of, FUZZ_SECONDS=60 for each kind of them
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/functional/test_fuzz.py $(PYTEST_ARGS)
 
 .PHONY: dist
 dist: $(ENV)/.test ## Build the source archive and the wheel into dist/
