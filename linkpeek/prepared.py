@@ -23,7 +23,8 @@ class Prepared:
         dialect = engine.dialect
         compiled = statement.compile(dialect=dialect)
         self._engine = engine
-        self._sql = str(compiled)
+        #: The statement as the driver gets it.
+        self.sql = str(compiled)
         self._fixed = dict(compiled.params)
         self._order: list[str] | None = getattr(compiled, "positiontup", None)
         readers = [
@@ -32,18 +33,21 @@ class Prepared:
         ]
         self._readers = [(place, reader) for place, reader in enumerate(readers) if reader is not None]
 
+    def parameters(self, **values: str) -> Any:
+        """Give the values as the driver gets them."""
+        given = {**self._fixed, **values}
+        return given if self._order is None else tuple(given[name] for name in self._order)
+
     def first(self, **values: str) -> list[Any] | None:
         """Give the first row's values, or None when there is no row.
 
         :raises Unavailable: ``database-unavailable``.
         """
-        given = {**self._fixed, **values}
-        parameters = given if self._order is None else [given[name] for name in self._order]
         with translated():
             connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
-            cursor.execute(self._sql, parameters)
+            cursor.execute(self.sql, self.parameters(**values))
             found = cursor.fetchone()
             cursor.close()
         except self._engine.dialect.loaded_dbapi.Error as exc:

@@ -58,6 +58,8 @@ class Lookups:
             .outerjoin(Snapshot, is_newest)
             .where(ApiKey.apikey == apikey),
         )
+        #: All there are, for whoever asks the database how it goes about them.
+        self.prepared = (self._key, self._ready, self._both)
         self._ttl = ttl
         self._now = now
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, sessionmaker
 
 from linkpeek.db import transaction, utcnow
-from linkpeek.models import ACTIVE_STATES, Snapshot, State
+from linkpeek.models import Snapshot, State
 from linkpeek.services.renditions import PLACEHOLDER_TOKEN
 from linkpeek.services.workers import WorkerService
 from linkpeek.storage import Storage, snapshot_folder
@@ -86,13 +86,13 @@ class SweepService:
     def _delete_expired(self) -> tuple[int, int]:
         if not self._retention:
             return 0, 0
-        old = sa.and_(
-            Snapshot.state.not_in(ACTIVE_STATES), Snapshot.finished_at < self._now() - self._retention
-        )
         count = freed = 0
-        while batch := self._oldest(old):
-            freed += self._delete(batch)
-            count += len(batch)
+        # One state after the other: so an index has them in order, however many there are.
+        for state in (State.FAILED, State.READY):
+            old = sa.and_(Snapshot.state == state, Snapshot.finished_at < self._now() - self._retention)
+            while batch := self._oldest(old):
+                freed += self._delete(batch)
+                count += len(batch)
         return count, freed
 
     def _evict(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -35,6 +36,14 @@ class Bench:
         self.storage = resources.storage
         self.clock = Clock()
         self.woken = 0
+
+    def plan(self, sql: str, parameters: Any) -> str:
+        """Give how the database goes about a statement, when it has the choice of an index."""
+        with self.resources.engine.connect() as connection:
+            if connection.dialect.name == "postgresql":  # which goes through a small table, and is right to
+                connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+                return str(connection.exec_driver_sql(f"EXPLAIN {sql}", parameters).all())
+            return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all())
 
     def captures(self, worker_id: str = "w1", timeout: float = 30) -> CaptureService:
         return CaptureService(self.sessions, self.storage, worker_id, timeout, self.clock)

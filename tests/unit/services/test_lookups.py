@@ -67,6 +67,13 @@ def test_one_from_the_future_is_not_fresh(bench: Bench, lookups: Lookups) -> Non
     assert lookups.fresh(target().key, None) is None
 
 
+def test_no_look_up_goes_through_a_table(bench: Bench, lookups: Lookups) -> None:
+    for one in lookups.prepared:
+        plan = bench.plan(one.sql, one.parameters(apikey="a", key="k"))
+        assert "SCAN" not in plan
+        assert "Seq Scan" not in plan
+
+
 def test_a_database_that_fails_is_unavailable(tmp_path: Path) -> None:
     lookups = Lookups(make_engine(f"sqlite:///{tmp_path}/empty"), ttl=1)
     for _ in range(20):  # more often than there are connections: each is given back

@@ -67,6 +67,22 @@ class TestRetention:
         assert bench.sweeper(retention_days=0).sweep().expired == 0
         assert has_picture(bench, row)
 
+    def test_what_is_too_old_is_found_through_an_index(self, bench: Bench) -> None:
+        asked: list[tuple[str, object]] = []
+
+        def note(connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
+            asked.append((statement, parameters))
+
+        sa.event.listen(bench.resources.engine, "before_cursor_execute", note)
+        bench.sweeper(retention_days=30, max_bytes=1).sweep()
+        sa.event.remove(bench.resources.engine, "before_cursor_execute", note)
+        selects = [one for one in asked if one[0].startswith("SELECT") and "finished_at <" in one[0]]
+        assert len(selects) == 2
+        for statement, parameters in selects:
+            plan = bench.plan(statement, parameters)
+            assert "ix_snapshot_state_finished_at" in plan
+            assert "TEMP B-TREE" not in plan
+
     def test_more_than_one_batch(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("linkpeek.services.sweep.BATCH", 2)
         for number in range(5):
