@@ -21,6 +21,7 @@ from linkpeek.services.keys import Authenticator
 from linkpeek.services.lookups import Lookups
 from linkpeek.services.renditions import RenditionService
 from linkpeek.services.snapshots import SnapshotService
+from linkpeek.services.timings import note_answer
 from linkpeek.services.waiting import WaitingRoom
 from linkpeek.settings import Settings
 from linkpeek.storage import Storage
@@ -162,6 +163,10 @@ class Services:
         :raises LimitExceeded: ``rate-limited``, when the caller's address had too many.
         """
         self._resources.failure_limits.count(self.requester())
+
+    def note_answer(self, snapshot_id: int, *, encode: float, answer: float) -> None:
+        """Note how many seconds the last steps to a first picture took."""
+        note_answer(self._resources.sessions, snapshot_id, encode=encode, answer=answer)
 
     def commit(self) -> None:
         """Commit now and go on in a new transaction: what follows waits for others to act on it."""

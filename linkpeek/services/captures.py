@@ -5,8 +5,9 @@ only if the lease is still its own, so a worker that was thought dead cannot
 overwrite what another one did meanwhile.
 """
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,8 +39,10 @@ class Claim:
     token: str
     attempt: int
     request: CaptureRequest
-    #: Seconds that it was queued.
+    #: Seconds that it was queued, until a worker looked for it.
     queued: float
+    #: Seconds that it took to claim it.
+    took: float = 0.0
 
 
 class CaptureService:
@@ -70,15 +73,16 @@ class CaptureService:
         capture began longest ago, so a long queue of one does not hold up another.
         """
         while True:
+            looked, since = self._now(), time.monotonic()
             with transaction(self._sessions) as session:
                 snapshot_id = session.scalar(_next(self._now()))
                 if snapshot_id is None:
                     return None
-                claim = self._take(session, snapshot_id)
+                claim = self._take(session, snapshot_id, looked)
             if claim is not None:
-                return claim
+                return replace(claim, took=time.monotonic() - since)
 
-    def _take(self, session: Session, snapshot_id: int) -> Claim | None:
+    def _take(self, session: Session, snapshot_id: int, looked: datetime) -> Claim | None:
         now = self._now()
         taken = session.execute(
             sa.update(Snapshot)
@@ -95,7 +99,7 @@ class CaptureService:
             return None
         snapshot = session.get_one(Snapshot, snapshot_id)
         request = CaptureRequest(snapshot.uri, snapshot.viewport, snapshot.reach, self._timeout)
-        queued = (now - snapshot.requested_at).total_seconds()
+        queued = max(0.0, (looked - snapshot.requested_at).total_seconds())
         return Claim(snapshot.id, snapshot.token, snapshot.attempts, request, queued)
 
     def finish(self, claim: Claim, capture: Capture) -> bool:
@@ -106,7 +110,9 @@ class CaptureService:
         :returns: False when the lease was lost meanwhile and another worker has it.
         :raises Unavailable: when the storage or the database cannot take it.
         """
+        since = time.monotonic()
         self._storage.put(master_path(claim.token), capture.image)
+        steps = {**capture.timings, "store": time.monotonic() - since}
         now = self._now()
         return self._update(
             claim,
@@ -122,12 +128,14 @@ class CaptureService:
             width=capture.width,
             height=capture.height,
             stored_bytes=len(capture.image),
-            duration=sum(capture.timings.values()),
+            duration=sum(steps.values()),
             browser_version=_storable(capture.browser_version, 100),
             truncated=capture.truncated,
             blank=capture.blank,
-            timings={"queue": round(claim.queued, 4)}
-            | {name: round(seconds, 4) for name, seconds in capture.timings.items()},
+            timings={
+                name: round(seconds, 4)
+                for name, seconds in {"queue": claim.queued, "claim": claim.took, **steps}.items()
+            },
         )
 
     def fail(self, claim: Claim, error: LinkPeekError) -> float | None:

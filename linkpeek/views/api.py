@@ -1,5 +1,6 @@
 """API v1: the one address that the historic clients call."""
 
+import time
 from functools import lru_cache
 
 from pyramid.request import Request
@@ -8,6 +9,7 @@ from pyramid.view import view_config
 from webob.acceptparse import create_accept_header
 
 from linkpeek.address import parse_address, with_scheme
+from linkpeek.db import utcnow
 from linkpeek.errors import AccessDenied, NotFound
 from linkpeek.geometry import Size, Viewport, parse_size, parse_viewport
 from linkpeek.models import Snapshot
@@ -105,7 +107,16 @@ def _peek(request: Request, target: Target, size: Size, max_age: int | None, req
     pending_id = ticket.pending.id
     if not services.waiting_room.wait(pending_id):
         return _placeholder(request, size, target.viewport)
-    return _picture(request, services.snapshots.finished(pending_id), size, "ready")
+    return _first_picture(request, services.snapshots.finished(pending_id), size)
+
+
+def _first_picture(request: Request, snapshot: Snapshot, size: Size) -> Response:
+    """Answer with what was waited for, and note how long the steps after the capture took."""
+    since, noticed = time.monotonic(), utcnow()
+    response = _picture(request, snapshot, size, "ready")
+    answer = max(0.0, (noticed - (snapshot.finished_at or noticed)).total_seconds())
+    request.services.note_answer(snapshot.id, encode=time.monotonic() - since, answer=answer)
+    return response
 
 
 def _picture(request: Request, snapshot: Snapshot | Ready, size: Size, state: str) -> Response:

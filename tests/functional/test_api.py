@@ -159,6 +159,9 @@ class TestWaiting:
             time.sleep(0.01)
         asking.join(20)
         assert answers[0].headers["X-LinkPeek-State"] == "ready"
+        metrics = app.get("/metrics").text
+        for step in ("queue", "claim", "navigation", "screenshot", "store", "encode", "answer"):
+            assert f'linkpeek_capture_step_seconds{{step="{step}"}}' in metrics
 
     def test_does_not_wait_where_all_seats_are_taken(self, make_app):
         app = make_app(wait=300, waiters=0)
