@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -22,7 +22,7 @@ from tests.live.network import own_network
 from tests.live.nginx import Nginx, made_nginx
 from tests.live.processes import family, kill, named, of_user, wait_until
 from tests.live.site import Site
-from tests.live.tree import UID, Tree, deployed_tree
+from tests.live.tree import CHECKOUT, ROOT_IN_JOB, UID, Tree, deployed_tree
 
 APIKEY, SECRET = "an-old-client", "sesame"
 #: Ours, for a page of this machine may be captured only when that is said.
@@ -33,11 +33,16 @@ SETTINGS = (
 )
 
 
+#: What a command of a tree is run by, such as restrictions.
+Within = Callable[[Tree, list[str]], list[str]]
+
+
 class Supervisor:
     """Starts the exec line, and starts it again whenever it ends: what Upstart and systemd do."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, within: Within) -> None:
         self._tree = tree
+        self._command = within(tree, tree.exec_line())
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -77,7 +82,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         while self._wanted.is_set():
-            self._process = self._tree.start(self._tree.exec_line())
+            self._process = self._tree.start(self._command)
             self.starts += 1
             print(f"The service has ended: {self._process.wait()}")
 
@@ -85,10 +90,10 @@ class Supervisor:
 class Stack:
     """Everything together."""
 
-    def __init__(self, tree: Tree, nginx: Nginx, site: Site) -> None:
+    def __init__(self, tree: Tree, nginx: Nginx, site: Site, within: Within) -> None:
         self.tree, self.nginx, self.site = tree, nginx, site
         self.client = Client(nginx)
-        self.supervisor = Supervisor(tree)
+        self.supervisor = Supervisor(tree, within)
 
     @property
     def data(self) -> Path:
@@ -148,7 +153,7 @@ class Stack:
 
 
 @contextmanager
-def made_stack(*settings: str) -> Iterator[Stack]:
+def made_stack(*settings: str, within: Within = lambda _, command: command) -> Iterator[Stack]:
     """Build it, with Nginx running and the service not yet."""
     with own_network(), Site() as site, deployed_tree() as tree, made_nginx(tree.root) as nginx:
         tree.set(*SETTINGS, *settings)
@@ -156,12 +161,25 @@ def made_stack(*settings: str) -> Iterator[Stack]:
         tree.linkpeek("init", str(tree.ini))
         tree.linkpeek("key", "add", "--name", "old", "--apikey", APIKEY, "--secret", SECRET, str(tree.ini))
         nginx.start()
-        stack = Stack(tree, nginx, site)
+        stack = Stack(tree, nginx, site, within)
         try:
             yield stack
         finally:
             stack.supervisor.end()
             print(tree.log.read_text()[-20_000:])
+
+
+def rotate(stack: Stack, folder: Path) -> None:
+    """Run logrotate with deploy/logrotate, where the user linkpeek exists."""
+    text = (CHECKOUT / "deploy/logrotate/linkpeek").read_text().replace(ROOT_IN_JOB, str(stack.tree.root))
+    if os.geteuid() != 0:
+        text = "".join(line for line in text.splitlines(True) if "create " not in line)
+        text = text.replace("setpriv --reuid=linkpeek --regid=linkpeek --clear-groups ", "")
+    config = folder / "linkpeek"
+    config.write_text(text)
+    config.chmod(0o644)
+    command = ["logrotate", "--force", "--state", str(folder / "state"), str(config)]
+    subprocess.run(stack.tree.as_root(command), check=True, timeout=30)
 
 
 def _make_readable_only(tree: Tree) -> None:

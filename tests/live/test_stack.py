@@ -5,7 +5,6 @@ Times are printed (``pytest -s``), each with what was done.
 
 import os
 import sqlite3
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -16,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.processes import alive, family, of_user, wait_until
-from tests.live.stack import APIKEY, SECRET, Stack, made_stack
-from tests.live.tree import CHECKOUT, ROOT_IN_JOB, UID
+from tests.live.stack import APIKEY, SECRET, Stack, made_stack, rotate
+from tests.live.tree import UID
 
 PNG, WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF"
 CLIENTS = 50
@@ -309,16 +308,3 @@ def ask_numbered(stack: Stack, ending: threading.Event) -> int:
         number += 1
         stack.client.get(f"/line-{number}")
     return number
-
-
-def rotate(stack: Stack, folder: Path) -> None:
-    """Run logrotate with deploy/logrotate, where the user linkpeek exists."""
-    text = (CHECKOUT / "deploy/logrotate/linkpeek").read_text().replace(ROOT_IN_JOB, str(stack.tree.root))
-    if os.geteuid() != 0:
-        text = "".join(line for line in text.splitlines(True) if "create " not in line)
-        text = text.replace("setpriv --reuid=linkpeek --regid=linkpeek --clear-groups ", "")
-    config = folder / "linkpeek"
-    config.write_text(text)
-    config.chmod(0o644)
-    command = ["logrotate", "--force", "--state", str(folder / "state"), str(config)]
-    subprocess.run(stack.tree.as_root(command), check=True, timeout=30)

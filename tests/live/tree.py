@@ -73,15 +73,13 @@ class Tree:
 
     def linkpeek(self, *arguments: str) -> str:
         """Run a ``linkpeek`` command as the service's user and give what it says."""
-        done = subprocess.run(
-            self.command([str(self.web / "env/bin/linkpeek"), *arguments]),
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            **self._how(),
+        return self.run([str(self.web / "env/bin/linkpeek"), *arguments], check=True).stdout
+
+    def run(self, command: list[str], *, check: bool = False) -> "subprocess.CompletedProcess[str]":
+        """Run a command as the service's user until it ends, and give what it says."""
+        return subprocess.run(
+            self.command(command), check=check, capture_output=True, text=True, timeout=60, **self._how()
         )
-        return done.stdout
 
     def start(self, command: list[str]) -> "subprocess.Popen[bytes]":
         """Start a command as the service's user; its pid is that of the command itself."""
