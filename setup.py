@@ -53,6 +53,7 @@ EXTRAS["test"] = [
     "flask-cors>=4",
     "moto[s3]>=5",
     "mypy>=1.11",
+    "packaging>=24",
     "Paste>=3.7,<4",
     "playwright>=1.45",  # drives the system's Chromium; downloads no browser
     "psutil>=6",

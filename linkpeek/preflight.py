@@ -60,7 +60,7 @@ def pace_failing_worker() -> None:
 def _make(path: str) -> None:
     from paste.deploy import loadapp
 
-    loadapp(f"config:{path}")
+    loadapp(f"config:{os.path.abspath(path)}")
 
 
 def main(arguments: list[str]) -> int:

@@ -31,6 +31,11 @@ def test_nothing_is_wrong(ini: Path) -> None:
     assert preflight.main([str(ini)]) == 0
 
 
+def test_the_file_may_be_named_from_where_one_is(ini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ini.parent)
+    assert preflight.main([ini.name]) == 0
+
+
 def test_a_bad_setting_is_told_in_one_line(ini: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ini.write_text(ini.read_text() + "linkpeek.wiat = 3\n")
     assert preflight.main([str(ini)]) == 1
