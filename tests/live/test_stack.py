@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.nginx import NAME
 from tests.live.processes import alive, family, of_user, wait_until
 from tests.live.stack import APIKEY, SECRET, Stack, made_stack, rotate
 from tests.live.tree import UID
@@ -140,6 +141,49 @@ class TestServing:
             return  # the tree is the user's own
         mine = {path for path in stack.tree.root.rglob("*") if path.stat(follow_symlinks=False).st_uid == UID}
         assert {path for path in mine if stack.data not in (path, *path.parents)} == {stack.tree.log}
+
+
+class TestRefusals:
+    """Through Nginx and uWSGI; what each of Nginx's is, is in test_nginx."""
+
+    HEAD = f"POST / HTTP/1.1\r\nHost: {NAME}\r\n".encode()
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"Content-Length: 0\r\nContent-Length: 40\r\n\r\n",
+            b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+            b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        ],
+        ids=["both lengths", "two lengths", "two encodings", "a space"],
+    )
+    def test_no_request_in_a_request(self, stack: Stack, lines: bytes) -> None:
+        hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+        answers = stack.client.raw(self.HEAD + lines + hidden)
+        assert answers.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
+        assert answers.count(b"HTTP/1.1 ") == 1
+        stack.client.get("/seen")
+        wait_until(lambda: "GET /seen" in stack.tree.log.read_text(), 5, "all is logged")
+        assert "/hidden" not in stack.tree.log.read_text()
+
+    def test_the_longest_header_that_nginx_takes_is_taken_by_uwsgi(self, stack: Stack) -> None:
+        assert stack.client.get("/healthz?" + "%2e" * 10_000).status == 200
+        assert stack.client.get("/healthz?" + "%2e" * 20_000).status == 414
+
+    def test_headers_that_are_too_much_for_uwsgi_hurt_nobody(self, stack: Stack) -> None:
+        headers = {f"X-{number}": "a" * 30_000 for number in range(3)}
+        assert stack.client.ask("/healthz", headers=headers).status == 503
+        assert stack.client.get("/healthz").status == 200
+        assert len(stack.web_workers()) == 4
+
+    def test_an_address_that_is_too_long(self, stack: Stack) -> None:
+        answer = stack.client.get(stack.signed("/static?" + "a" * 9_000), Accept="application/json")
+        assert (answer.status, answer.header("X-LinkPeek-Error")) == (400, "uri-too-long")
+
+    def test_a_large_body_is_not_read(self, stack: Stack) -> None:
+        assert stack.client.ask("/captures", method="POST", body=b"a" * 70_000).status == 413
+        assert stack.client.ask("/captures", method="POST", body=b"a" * 60_000).status in (400, 403, 413)
 
 
 class TestReload:
