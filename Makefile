@@ -25,7 +25,7 @@ endif
 # The tests run the snippets of /docs, the service behind a real Nginx and in a network of
 # its own, and the database of many machines; of systemd, they only ask what it makes of a unit.
 TEST_PACKAGES := $(RUN_PACKAGES) nginx-light|nginx php-cli nodejs curl git iproute2 util-linux procps postgresql \
-	logrotate systemd
+	logrotate systemd debootstrap
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

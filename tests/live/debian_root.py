@@ -29,7 +29,10 @@ mkdir -m 1777 dev/shm
 mkdir dev/pts
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
-for device in null zero full random urandom tty; do touch dev/$device; mount --bind /dev/$device dev/$device; done
+for device in null zero full random urandom tty; do
+    touch dev/$device
+    mount --bind /dev/$device dev/$device
+done
 ln -s /proc/self/fd dev/fd
 hostname bare
 for folder in $BOUND; do mkdir -p "./$folder"; mount --bind "$folder" "./$folder"; done
@@ -99,6 +102,8 @@ class DebianRoot:
         sources = [f"deb {uri} {suite} main" for uri, suite in _debian_sources()]
         self.path("etc/apt/sources.list").write_text("\n".join([*sources, ""]))
         shutil.copy("/etc/resolv.conf", self.path("etc"))
+        # It will never lose its power.
+        self.path("etc/dpkg/dpkg.cfg.d/quick").write_text("force-unsafe-io\n")
         # A package that this machine has fetched need not be fetched again.
         for package in Path("/var/cache/apt/archives").glob("*.deb"):
             _link(package, self.path("var/cache/apt/archives"))
@@ -115,7 +120,9 @@ class DebianRoot:
         configured = {name.rpartition(".")[2].strip("'"): value.strip("'") for name, value in settings}
         for name in ("index-url", "extra-index-url", "find-links"):
             if name in configured:
-                self._environment["PIP_" + name.upper().replace("-", "_")] = configured[name].replace("\\n", " ")
+                self._environment["PIP_" + name.upper().replace("-", "_")] = configured[name].replace(
+                    "\\n", " "
+                )
         words = " ".join(self._environment.values()).replace("file://", "").split()
         folders = {Path(word) for word in words if word.startswith("/") and Path(word).is_dir()}
         # An index names its files beside itself.
@@ -141,7 +148,13 @@ def _link(file: Path, folder: Path) -> None:
 
 def _debian_sources() -> list[tuple[str, str]]:
     """List the addresses and suites of Debian's own packages that this machine uses."""
-    asked = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(ORIGIN)", "Created-By: Packages"]
+    asked = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(RELEASE) $(ORIGIN)",
+        "Created-By: Packages",
+    ]
     lines = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()
     found = [line.split() for line in lines if line.endswith(" Debian")]
     suites = {(uri, suite) for uri, suite, _ in found if suite.startswith(CODENAME)}
