@@ -31,8 +31,9 @@ def load_settings(path: str) -> Settings:
 def setup_logging(path: str) -> None:
     """Set up logging as the ini file says, or to standard error where it says nothing."""
     try:
-        plaster.setup_logging(path)
-        if not logging.getLogger().handlers:
+        if "loggers" in plaster.get_sections(path):
+            plaster.setup_logging(path)
+        else:
             logging.basicConfig(level=logging.INFO)
     except Exception as exc:
         logging.basicConfig(level=logging.INFO)
