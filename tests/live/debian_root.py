@@ -46,6 +46,9 @@ exec "$@"
 #: Where Debian keeps the certificates that are believed.
 _BELIEVED = Path("/etc/ssl/certs/ca-certificates.crt")
 
+#: Mounts and processes that this machine does not see, and that end with their first process.
+_APART = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -66,8 +69,7 @@ class DebianRoot:
 
     def command(self, command: Sequence[str]) -> list[str]:
         """Give what runs a command as root in it; all that it starts ends with it."""
-        flags = ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--uts", "--ipc"]
-        return ["unshare", *flags, "sh", "-c", _ENTER, "sh", str(self.folder), *command]
+        return [*_APART, "--uts", "--ipc", "sh", "-c", _ENTER, "sh", str(self.folder), *command]
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Give the environment for what ``command`` gives."""
@@ -99,8 +101,9 @@ class DebianRoot:
 
     def fetch_as_here(self) -> None:
         """Let apt and pip in it get packages from where this machine gets them."""
-        sources = [f"deb {uri} {suite} main" for uri, suite in _debian_sources()]
-        self.path("etc/apt/sources.list").write_text("\n".join([*sources, ""]))
+        # Where this machine has none (or has never looked), what debootstrap wrote stays.
+        if sources := [f"deb {uri} {suite} main" for uri, suite in _debian_sources()]:
+            self.path("etc/apt/sources.list").write_text("\n".join([*sources, ""]))
         shutil.copy("/etc/resolv.conf", self.path("etc"))
         # It will never lose its power.
         self.path("etc/dpkg/dpkg.cfg.d/quick").write_text("force-unsafe-io\n")
@@ -167,8 +170,10 @@ def bare_debian() -> Iterator[DebianRoot]:
     sources = [uri for uri, suite in _debian_sources() if suite == CODENAME]
     with TemporaryDirectory(prefix="linkpeek-debian-", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)
-        made = ["debootstrap", "--variant=minbase", CODENAME, folder, *sources[:1]]
-        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, timeout=300)
+        command = ["debootstrap", "--variant=minbase", CODENAME, folder, *sources[:1]]
+        subprocess.run(
+            [*_APART, "--mount-proc", *command], check=True, stdout=subprocess.DEVNULL, timeout=600
+        )
         root = DebianRoot(Path(folder))
         root.fetch_as_here()
         yield root
