@@ -66,7 +66,7 @@ class Supervisor:
         self._wanted.clear()
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(10)
+            self._process.wait(15)
             self._thread.join()
         return time.monotonic() - began
 
