@@ -12,6 +12,7 @@ from pyramid_tm import explicit_manager
 from sqlalchemy.orm import Session
 
 from linkpeek import embedded
+from linkpeek.at_once import AtOnce
 from linkpeek.migrations import require_current
 from linkpeek.proxies import TrustedProxies, subscriber
 from linkpeek.requestlog import with_request_log
@@ -58,7 +59,8 @@ def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
     config.registry.getUtility(IRequestExtensions).descriptors.pop("tm")
     if settings.worker == "embedded":
         embedded.start(settings)
-    return TrustedProxies(with_request_log(config.make_wsgi_app()), settings.trusted_proxies)
+    app = AtOnce(config.make_wsgi_app(), config.registry, ServiceRequest)
+    return TrustedProxies(with_request_log(app), settings.trusted_proxies)
 
 
 def make_session(request: Request) -> Session:

@@ -24,6 +24,8 @@ class TrustedProxies:
     def __init__(self, app: Any, networks: Iterable[Network]) -> None:
         self.app = app
         self._networks = tuple(networks)
+        #: The proxy in front calls again and again.
+        self._trusts = lru_cache(maxsize=256)(self._judge)
 
     def __call__(self, environ: MutableMapping[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve one request."""
@@ -33,7 +35,7 @@ class TrustedProxies:
         response: Iterable[bytes] = self.app(environ, start_response)
         return response
 
-    def _trusts(self, address: str) -> bool:
+    def _judge(self, address: str) -> bool:
         ip = _address(address)
         return ip is not None and any(ip in network for network in self._networks)
 

@@ -8,6 +8,7 @@ from linkpeek.views.assets import ContentVersion
 IMMUTABLE = 365 * 24 * 3600
 #: Before the storage's path of an image, in its URL.
 SNAPSHOTS = "/snapshots/"
+API_V1 = "/api/v1"
 
 
 def includeme(config: Configurator) -> None:
@@ -17,7 +18,7 @@ def includeme(config: Configurator) -> None:
     config.add_route("generator.show", "/captures/{token:[0-9a-f]{64}}")
     config.add_route("favicon", "/favicon.ico")
     config.add_route("docs", "/docs")
-    config.add_route("api_v1", "/api/v1")
+    config.add_route("api_v1", API_V1)
     config.add_route("snapshot", SNAPSHOTS + "{path:.*}")
     config.add_route("healthz", "/healthz")
     config.add_route("readyz", "/readyz")

@@ -28,26 +28,7 @@ RETRY_AFTER = 5
 @view_config(route_name="api_v1", request_method=("GET", "HEAD"))
 def api_v1(request: Request) -> Response:
     """Answer with a redirect to a picture of the page, new enough and of the right size."""
-    query = request.environ.get("QUERY_STRING", "")
-    order = request.registry.orders.get(query)
-    at_once = _at_once(request, order) if order is not None else None
-    return at_once or _in_full(request, query)
-
-
-def _at_once(request: Request, order: Order) -> Response | None:
-    """Answer by one look-up, or not at all where something is not as it was or takes more."""
-    services = request.services
-    request.picture_size = order.size.pixels(order.target.viewport)
-    credentials, ready = services.lookups.credentials_and_fresh(order.apikey, order.key, order.max_age)
-    if ready is None or services.authenticator.meant(credentials, order.token, [order.meant]) is None:
-        return None
-    try:
-        return _picture(request, ready, order.size, "ready")
-    except PictureLost:
-        return None
-
-
-def _in_full(request: Request, text: str) -> Response:
+    text = request.environ.get("QUERY_STRING", "")
     settings = request.services.settings
     query = parse_query(text)
     key, meant = _authenticate(request, query)
@@ -98,12 +79,12 @@ def _peek(request: Request, target: Target, size: Size, max_age: int | None, req
     services = request.services
     ready = services.lookups.fresh(target.key, max_age)
     if ready is not None:
-        return _picture(request, ready, size, "ready")
+        return picture(request, ready, size, "ready")
     ticket = services.snapshots.request(target, max_age=max_age, requester=requester)
     # A queued refresh is written, and the lock on the database given up, before a picture is made.
     services.commit()
     if ticket.ready is not None:
-        return _picture(request, ticket.ready, size, "ready" if ticket.fresh else "stale")
+        return picture(request, ticket.ready, size, "ready" if ticket.fresh else "stale")
     pending_id = ticket.pending.id
     if not services.waiting_room.wait(pending_id):
         return _placeholder(request, size, target.viewport)
@@ -113,13 +94,17 @@ def _peek(request: Request, target: Target, size: Size, max_age: int | None, req
 def _first_picture(request: Request, snapshot: Snapshot, size: Size) -> Response:
     """Answer with what was waited for, and note how long the steps after the capture took."""
     since, noticed = time.monotonic(), utcnow()
-    response = _picture(request, snapshot, size, "ready")
+    response = picture(request, snapshot, size, "ready")
     answer = max(0.0, (noticed - (snapshot.finished_at or noticed)).total_seconds())
     request.services.note_answer(snapshot.id, encode=time.monotonic() - since, answer=answer)
     return response
 
 
-def _picture(request: Request, snapshot: Snapshot | Ready, size: Size, state: str) -> Response:
+def picture(request: Request, snapshot: Snapshot | Ready, size: Size, state: str) -> Response:
+    """Redirect to a snapshot's picture of a size.
+
+    :raises PictureLost: it is not there any more.
+    """
     image_format = "webp" if accepts_webp(request) else "png"
     try:
         path = request.services.renditions.path(snapshot, size, image_format)

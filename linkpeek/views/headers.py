@@ -30,11 +30,15 @@ def tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Make the tween that adds the headers a view has not set itself."""
 
     def tween(request: Request) -> Response:
-        response = handler(request)
-        headers = response.headerlist
-        there = {name.lower() for name, _ in headers}
-        wanted = _WITH_PAGES if response.content_type == "text/html" else _WITH_IMAGES
-        headers.extend((name, value) for key, name, value in wanted if key not in there)
-        return response
+        return complete(handler(request))
 
     return tween
+
+
+def complete(response: Response) -> Response:
+    """Add the headers that are not set yet to a response, and give it back."""
+    headers = response.headerlist
+    there = {name.lower() for name, _ in headers}
+    wanted = _WITH_PAGES if response.content_type == "text/html" else _WITH_IMAGES
+    headers.extend((name, value) for key, name, value in wanted if key not in there)
+    return response
