@@ -188,7 +188,7 @@ class _Source:
 def _parse(block: bytes, *, first: bool) -> tarfile.TarInfo:
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-        if block == _header(info.name, info.size, info.mode, int(info.mtime)):
+        if info.size >= 0 and block == _header(info.name, info.size, info.mode, int(info.mtime)):
             return info
     except (tarfile.HeaderError, ValueError):
         pass

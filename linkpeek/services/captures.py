@@ -111,6 +111,8 @@ class CaptureService:
         :raises Unavailable: when the storage or the database cannot take it.
         """
         since = time.monotonic()
+        if not self._holds(claim):
+            return False  # the picture in its place may be another worker's, and already shown
         self._storage.put(master_path(claim.token), capture.image)
         steps = {**capture.timings, "store": time.monotonic() - since}
         now = self._now()
@@ -145,7 +147,7 @@ class CaptureService:
         """
         lasting = isinstance(error, CaptureError) and error.lasting
         if lasting or claim.attempt >= MAX_ATTEMPTS:
-            self._update(
+            failed = self._update(
                 claim,
                 state=State.FAILED,
                 finished_at=self._now(),
@@ -154,7 +156,8 @@ class CaptureService:
                 error_code=error.code,
                 error_message=_storable(error.message, 300),
             )
-            self._storage.delete(snapshot_folder(claim.token))
+            if failed:  # else the picture there is that of the worker who has it now
+                self._storage.delete(snapshot_folder(claim.token))
             return None
         delay = BACK_OFF[min(claim.attempt, len(BACK_OFF)) - 1]
         self._update(
@@ -176,19 +179,23 @@ class CaptureService:
             lease_until=None,
         )
 
+    def _holds(self, claim: Claim) -> bool:
+        with transaction(self._sessions) as session:
+            return session.scalar(sa.select(Snapshot.id).where(self._held(claim))) is not None
+
     def _update(self, claim: Claim, **values: Any) -> bool:
         with transaction(self._sessions) as session:
-            done = session.execute(
-                sa.update(Snapshot)
-                .where(
-                    Snapshot.id == claim.snapshot_id,
-                    Snapshot.state == State.CAPTURING,
-                    Snapshot.lease_owner == self._worker_id,
-                    Snapshot.attempts == claim.attempt,
-                )
-                .values(values)
-            )
+            done = session.execute(sa.update(Snapshot).where(self._held(claim)).values(values))
             return bool(done.rowcount)  # type: ignore[attr-defined]
+
+    def _held(self, claim: Claim) -> sa.ColumnElement[bool]:
+        """Tell a snapshot that is still ours to end."""
+        return sa.and_(
+            Snapshot.id == claim.snapshot_id,
+            Snapshot.state == State.CAPTURING,
+            Snapshot.lease_owner == self._worker_id,
+            Snapshot.attempts == claim.attempt,
+        )
 
 
 def _next(now: datetime) -> sa.Select[int]:

@@ -42,8 +42,12 @@ class LimitService:
     def count(self, caller: str) -> None:
         """Count one more for a caller.
 
+        Who is over the limit already costs a look and no write: a flood of requests
+        must not keep the database from those who have something to write.
+
         :raises LimitExceeded: ``rate-limited``, with the seconds until the window ends.
         """
+        self.check(caller)
         if not self._limiter.hit(self._item, caller):
             raise self._exceeded(caller)
 

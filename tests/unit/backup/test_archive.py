@@ -138,6 +138,14 @@ def test_nothing_with_an_owner_or_a_mode_that_grants_powers() -> None:
             read(plain_tar((info, b"data")))
 
 
+@pytest.mark.timeout(10)
+def test_no_part_has_less_than_nothing() -> None:
+    info = tarfile.TarInfo(IMAGE)
+    info.size, info.mode = -1, 0o600
+    with pytest.raises(BadBackup, match="holds what no backup"):
+        read(plain_tar()[: 4 * 512] + info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+
+
 @pytest.mark.parametrize(
     ("data", "hint"),
     [

@@ -6,8 +6,16 @@ from linkpeek.errors import CaptureError, CaptureRefused, CaptureTimeout, Unavai
 from linkpeek.models import State
 from linkpeek.services.captures import BACK_OFF, LEASE_MARGIN, LONGEST_TEXT, MAX_ATTEMPTS
 from linkpeek.services.renditions import master_path
-from tests.factories import make_capture
+from linkpeek.storage import snapshot_folder
+from tests.factories import make_capture, make_png
 from tests.unit.services.conftest import Bench
+
+
+def stored(bench: Bench) -> dict[str, bytes]:
+    """Give all pictures of the only snapshot."""
+    return {
+        path: bench.storage.get(path) for path in bench.storage.images(snapshot_folder(bench.row().token))
+    }
 
 
 class TestClaiming:
@@ -109,10 +117,12 @@ class TestFinishing:
             again = other.claim()
             if meanwhile == "ended":
                 other.finish(again, make_capture(again.request, title="the other's"))
-        before = vars(bench.row())
-        assert not late.finish(claim, make_capture(claim.request))
+        before, pictures = vars(bench.row()), stored(bench)
+        assert not late.finish(claim, make_capture(claim.request, image=make_png(9, 9, "red")))
         late.fail(claim, CaptureTimeout("Too long."))
+        late.fail(claim, CaptureRefused("No."))
         late.give_back(claim)
+        assert stored(bench) == pictures, "the picture of the one who has it now is left alone"
         after = vars(bench.row())
         assert {k: v for k, v in after.items() if k[0] != "_"} == {
             k: v for k, v in before.items() if k[0] != "_"

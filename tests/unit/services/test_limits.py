@@ -55,6 +55,17 @@ def test_checking_does_not_count(bench: Bench, clock: Seconds) -> None:
         limits.check("a")
 
 
+def test_who_is_over_the_limit_writes_no_more(
+    bench: Bench, clock: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood would else hold the one lock for writing that SQLite has."""
+    limits = limit(bench, clock, amount=1)
+    limits.count("a")
+    monkeypatch.setattr(DatabaseStorage, "incr", None)
+    with pytest.raises(LimitExceeded):
+        limits.count("a")
+
+
 def test_a_clock_set_back_makes_nobody_wait_longer_than_a_window(bench: Bench, clock: Seconds) -> None:
     limits = limit(bench, clock, amount=1)
     limits.count("a")
