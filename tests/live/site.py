@@ -8,9 +8,11 @@ serves until it is interrupted, for looking at the pages by hand.
 import base64
 import contextlib
 import gzip
+import struct
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -251,6 +253,21 @@ def _bomb() -> bytes:
     return part * 64
 
 
+def huge_picture(handler: Handler) -> None:
+    """A PNG of 900 million pixels, which takes 3.6 GB to draw, in less than a megabyte."""
+    side = 30000
+    pack = zlib.compressobj(1)
+    row = b"\0" + b"\xff" * (side // 8)
+    rows = b"".join(pack.compress(row) for _ in range(side)) + pack.flush()
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    handler.answer(b"\x89PNG\r\n\x1a\n" + body, kind="image/png")
+
+
 ROUTES: dict[str, Callable[[Handler], None]] = {
     "/slow": slow,
     "/slow-data": slow_data,
@@ -271,6 +288,7 @@ ROUTES: dict[str, Callable[[Handler], None]] = {
     "/never-ends": never_ends,
     "/endless-bytes": endless_bytes,
     "/bomb": bomb,
+    "/huge.png": huge_picture,
 }
 
 
