@@ -4,10 +4,15 @@ import asyncio
 import ipaddress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from linkpeek.address import read_address
 from linkpeek.egress import Guard, ListedResolver, Refused, Unresolvable
+from linkpeek.egress.guard import admit
 from linkpeek.egress.names import PinnedResolver
-from linkpeek.egress.policy import IPAddress, Network
+from linkpeek.egress.policy import IPAddress, Network, allowed, judge
+from linkpeek.errors import LinkPeekError
 
 PORTS = frozenset({80, 443})
 
@@ -159,3 +164,53 @@ def test_closing_ends_the_lookups() -> None:
             await waiting
 
     asyncio.run(ask())
+
+
+HOSTS = st.one_of(
+    st.from_regex(r"[a-z0-9-]{1,12}(\.[a-z0-9-]{1,8}){0,3}\.?", fullmatch=True),
+    st.sampled_from(["localhost", "x.localhost", "printer.local", "metadata.google.internal", "intranet"]),
+    st.ip_addresses().map(str),
+    st.text(max_size=20),
+)
+ADDRESSES = st.one_of(
+    st.ip_addresses(),
+    st.sampled_from(
+        ips("8.8.8.8", "10.0.0.1", "127.0.0.1", "::1", "::ffff:10.1.2.3", "2606:4700::1", "64:ff9b::1")
+    ),
+)
+ALLOWED = st.lists(
+    st.sampled_from(nets("10.0.0.0/8", "127.0.0.0/8", "::1/128", "64:ff9b::/96", "fc00::/7")), max_size=2
+).map(tuple)
+
+
+@given(host=HOSTS, port=st.integers(0, 65535), answer=st.lists(ADDRESSES, max_size=4), allow=ALLOWED)
+def test_nothing_but_what_was_judged_ever_comes_out(
+    host: str, port: int, answer: list[IPAddress], allow: tuple[Network, ...]
+) -> None:
+    guard = Guard(ListedResolver({"*": tuple(answer)}), ports=PORTS, allow=allow)
+    try:
+        given_out = asyncio.run(guard.addresses(host, port))
+    except (Refused, Unresolvable):
+        return
+    assert given_out
+    assert port in PORTS
+    assert [judge(ip, allow) for ip in given_out] == [None] * len(given_out)
+    assert all(
+        not allowed(ip, nets("0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8")) for ip in given_out if not allow
+    )
+
+
+@given(text=HOSTS.map("http://{}/".format), answer=st.lists(ADDRESSES, min_size=1, max_size=2), allow=ALLOWED)
+def test_what_the_parser_refuses_the_guard_refuses(
+    text: str, answer: list[IPAddress], allow: tuple[Network, ...]
+) -> None:
+    try:
+        address = read_address(text)
+    except LinkPeekError:
+        return
+    try:
+        admit(address.host, address.port, ports=PORTS, allow=allow)
+    except Refused:
+        guard = Guard(ListedResolver({"*": tuple(answer)}), ports=PORTS, allow=allow)
+        with pytest.raises(Refused):
+            asyncio.run(guard.addresses(address.host, address.port))
