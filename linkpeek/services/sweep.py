@@ -23,6 +23,9 @@ from linkpeek.storage import Storage, snapshot_folder
 BATCH = 500
 #: Seconds after which an unfinished or unknown file is certainly nobody's any more.
 STRAY_AFTER = 3600
+#: Placeholders that are kept, one for each size that anyone asked for; more are nobody's
+#: honest use, and they are drawn again when they are needed.
+MOST_PLACEHOLDERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class SweepService:
         evicted, freed_more = self._evict()
         self._purge_counters()
         strays = self._storage.sweep_temporary(STRAY_AFTER) + self._delete_strays()
+        self._delete_placeholders()
         return Swept(taken_back, expired, evicted, freed + freed_more, strays)
 
     def due(self) -> int:
@@ -139,6 +143,11 @@ class SweepService:
                 self._storage.delete(snapshot_folder(token))
             count += len(strays)
         return count
+
+    def _delete_placeholders(self) -> None:
+        folder = snapshot_folder(PLACEHOLDER_TOKEN)
+        if len(self._storage.images(folder)) > MOST_PLACEHOLDERS:
+            self._storage.delete(folder)
 
     def _known(self, tokens: set[str]) -> set[str]:
         with transaction(self._sessions) as session:

@@ -35,6 +35,10 @@ CHECK_SECONDS = 5.0
 #: Nginx, another user, reads images; only the service's own user writes them.
 _FILE_MODE, _FOLDER_MODE, _PRIVATE_MODE = 0o644, 0o755, 0o700
 
+#: Bytes that pictures leave free, for a database that lives on the same disk: when
+#: there is no room for pictures any more, it can still say so, and take orders.
+RESERVE = 32 * 1024 * 1024
+
 #: How often a write starts over when a deletion takes away the folder under it.
 _TRIES = 100
 
@@ -168,9 +172,15 @@ class FileStorage:
         make_folder(self._temporary, _PRIVATE_MODE)
         sync(self.root.parent)
 
+    def _require_room(self, size: int) -> None:
+        disk = os.statvfs(self._temporary)
+        if disk.f_bavail * disk.f_frsize < RESERVE + size:
+            raise Unavailable("The image storage is full.", code="storage-full")
+
     def _write(self, data: bytes) -> Path:
         """Give a temporary file that holds these bytes safely on disk, or leave nothing."""
         self._prepare()
+        self._require_room(len(data))
         handle, name = tempfile.mkstemp(dir=self._temporary)
         temporary = Path(name)
         try:

@@ -102,6 +102,7 @@ ADVICE: dict[str, Advice] = {
     "storage-full": Advice(503, "There is no room for more pictures.", "Its operator has to make some."),
     "storage-unavailable": Advice(503, "The stored pictures cannot be reached.", _LATER),
     "image-damaged": Advice(404, "The stored picture is damaged.", "Take it again."),
+    "overloaded": Advice(503, "Too many pictures are being made just now.", _LATER),
     "no-worker": Advice(
         503, "Nothing is running that could take the picture.", "Its operator has to start it."
     ),

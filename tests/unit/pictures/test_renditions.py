@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageStat, PngImagePlugin
 
-from linkpeek.errors import NotFound
+from linkpeek.errors import NotFound, Unavailable
 from linkpeek.geometry import Size, Viewport
 from linkpeek.pictures import rendition, renditions
 from linkpeek.storage.whole import is_whole_image
@@ -243,7 +243,10 @@ class TestBounds:
             thread.start()
         assert all(busy.acquire(timeout=30) for _ in threads)
 
-        assert not renditions._decoding.acquire(blocking=False)
+        monkeypatch.setattr(renditions, "PATIENCE", 0.05)
+        with pytest.raises(Unavailable) as caught:
+            rendition(*work)
+        assert caught.value.code == "overloaded"
 
         go.set()
         for thread in threads:

@@ -136,6 +136,17 @@ class TestStrays:
         assert has_picture(bench, known)
         assert sorted(bench.storage.tokens(0)) == sorted([PLACEHOLDER_TOKEN, known.token])
 
+    def test_placeholders_do_not_pile_up(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("linkpeek.services.sweep.MOST_PLACEHOLDERS", 2)
+        placeholders = [image_path(PLACEHOLDER_TOKEN, f"{width}x16", "png") for width in range(16, 19)]
+        for path in placeholders[:2]:
+            bench.storage.put(path, make_png(1, 1))
+        bench.sweeper().sweep()
+        assert all(map(bench.storage.exists, placeholders[:2]))
+        bench.storage.put(placeholders[2], make_png(1, 1))
+        bench.sweeper().sweep()
+        assert not any(map(bench.storage.exists, placeholders))
+
     def test_the_picture_of_a_capture_that_is_not_recorded_yet_stays(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:

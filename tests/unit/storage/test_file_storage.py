@@ -20,7 +20,7 @@ from contracts.storage import OTHER, PATH, TOKEN, StorageContract, image, noise
 from linkpeek.errors import ConfigurationError, NotFound, Unavailable
 from linkpeek.storage import Storage, image_path, snapshot_folder, storage_from_url
 from linkpeek.storage import files as files_module
-from linkpeek.storage.files import FileStorage
+from linkpeek.storage.files import RESERVE, FileStorage
 
 MASTER = image_path(TOKEN, "master", "png")
 
@@ -177,6 +177,20 @@ class TestFaults:
         process.start()
         process.join(60)
         assert process.exitcode == 0
+
+    def test_the_last_of_the_room_is_left_to_others(
+        self, storage: FileStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage.put(PATH, image())
+        real = os.statvfs(root)
+        room = (RESERVE + len(image()) - 1) // real.f_frsize
+        nearly_full = os.statvfs_result((*real[:4], room, *real[5:]))
+        monkeypatch.setattr(os, "statvfs", lambda path: nearly_full)
+        for question in (storage.check, lambda: storage.put(PATH, image())):
+            with pytest.raises(Unavailable) as caught:
+                question()
+            assert caught.value.code == "storage-full"
+        assert storage.get(PATH) == image()
 
     @pytest.mark.parametrize("call", ["fsync", "rename", "mkdir"])
     @pytest.mark.parametrize(
