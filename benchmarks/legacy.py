@@ -1,149 +1,127 @@
-"""The stack of today against the one before it, in one run, through Nginx over HTTPS.
+"""Before and after: today's stack against the one before it, in one run, through Nginx over HTTPS.
 
-    python -m benchmarks.legacy [SECONDS [CONNECTIONS]]
+Each stack is started from its own files under deploy/, and asked for the same
+things: a signed API v1 request whose picture is there, and a bare Pyramid view in
+the place of LinkPeek. Then what is killed, and how long it takes to be there again.
+As root, in a network of its own.
 
-As root, in a network of its own; needs wrk. Each stack is started from its own
-files under deploy/, and asked for the same things: a signed API v1 request whose
-picture is there, and a bare Pyramid view in the place of LinkPeek. Then what is
-killed, and how long it takes to be there again. Prints JSON, and tables on
-standard error.
+    python -m benchmarks.legacy [--quick] [--json FILE]
 """
 
-import json
-import os
-import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import psutil
 
-from tests.live.legacy import NAME, PORTS, LegacyNginx, job, listens, prepare
+from benchmarks import Result, command
+from benchmarks.load import is_idle, together, usage, wrk
+from benchmarks.service import answers, signed, wait_until
+from benchmarks.stacks import Legacy, Stack, Uwsgi, web_processes
+from benchmarks.text import grid, seconds, short, times, whole
+from tests.live.legacy import NAME, PORTS, LegacyNginx
 from tests.live.network import own_network
 from tests.live.nginx import made_nginx
-from tests.live.processes import alive, family, kill, named, of_user, wait_until
+from tests.live.processes import alive, family, named, of_user
 from tests.live.site import Site
-from tests.live.test_upstart_exec import signed
-from tests.live.tree import UID, Tree, deployed_tree
+from tests.live.tree import UID, deployed_tree
 
-KEY = ("--name", "old", "--apikey", "an-old-client", "--secret", "sesame")
-HEAD = "use = egg:linkpeek\n"
-OPEN = "linkpeek.egress_allow = 127.0.0.0/8\nlinkpeek.egress_ports = *\n"
-BARE = """
-from pyramid.config import Configurator
-from pyramid.response import Response
-
-def make(global_config, **settings):
-    config = Configurator()
-    config.add_route("bare", "/bare")
-    config.add_view(lambda request: Response("bare"), route_name="bare")
-    return config.make_wsgi_app()
-"""
+#: Name, section of production.ini, number of web processes: two as it was, or as many as uWSGI has.
+LEGACY = (
+    ("CherryPy, 2 processes", "main", 2),
+    ("Paste, 2 processes", "paste", 2),
+    ("CherryPy, 4 processes", "main", 4),
+)
+AFTER = "uWSGI, 4 processes"
+CONNECTIONS = 50
 
 
-class Stack:
-    """One of the stacks: how it is started, and which processes serve."""
+def run(quick: bool = False) -> Result:
+    """Measure all stacks, in two rounds one after the other.
 
-    #: Of the process that serves, in its command line.
-    server: str
-    #: Where it answers without Nginx.
-    port: int
+    :param quick: one round, CherryPy with two processes only, nothing is killed.
+    :returns: by stack ``signed`` and ``bare`` (see ``wrk``), ``memory_mb``, and what ``recovery`` gives;
+        ``ratios`` of today's stack to each other one.
+    """
+    duration, rounds, legacy = (2, 1, LEGACY[:1]) if quick else (4, 2, LEGACY)
+    found: dict[str, dict[str, Any]] = {}
+    with own_network(), Site() as site, ExitStack() as opened:
+        page = site.url("/static")
+        stacks = dict(_made(opened, legacy))
+        runs: dict[str, list[Result]] = {name: [] for name in stacks}
+        for _ in range(rounds):
+            for name, (stack, nginx) in stacks.items():
+                sys.stderr.write(f"{name} ...\n")
+                with nginx():
+                    runs[name].append(throughput(stack, page, duration))
+        for name, (stack, _) in stacks.items():
+            found[name] = {what: together([one[what] for one in runs[name]]) for what in ("signed", "bare")}
+            found[name]["memory_mb"] = max(one["memory_mb"] for one in runs[name])
+            found[name] |= {} if quick else recovery(stack)
+    after = found[AFTER]
+    ratios = {
+        name: {what: round(after[what]["rate"] / found[name][what]["rate"], 2) for what in ("signed", "bare")}
+        for name in found
+        if name != AFTER
+    }
+    return {"seconds": duration, "connections": CONNECTIONS, "stacks": found, "ratios": ratios}
 
-    def __init__(self, tree: Tree, ini: Path) -> None:
-        self.tree = tree
-        self.ini = ini
-        self._text = ini.read_text().replace(HEAD, HEAD + OPEN, 1)
-        ini.write_text(self._text)
-        (tree.web / "linkpeek/bare.py").write_text(BARE)
-        tree.linkpeek("init", str(ini))
-        tree.linkpeek("key", "add", *KEY, str(ini))
 
-    def commands(self) -> list[list[str]]:
-        """Give what the machine's init starts; the first one is the web's."""
-        raise NotImplementedError
-
-    def use_bare_view(self, bare: bool) -> None:
-        """Put a bare view in the place of the application, or take it away."""
-        factory = "paste.app_factory = bare:make\n"
-        self.ini.write_text(self._text.replace(HEAD, factory, 1) if bare else self._text)
-
-    def answers(self, path: str = "/readyz") -> bool:
-        """Tell whether it answers well."""
-        try:
-            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+def _made(
+    opened: ExitStack, legacy: Sequence[tuple[str, str, int]]
+) -> Iterator[tuple[str, tuple[Stack, Callable[[], Any]]]]:
+    """Give each stack, and what runs its own Nginx."""
+    tree = opened.enter_context(deployed_tree())
 
     @contextmanager
-    def running(self) -> Iterator[list["subprocess.Popen[bytes]"]]:
-        """Have it run meanwhile; everything is killed in the end."""
-        jobs = [self.tree.start(command) for command in self.commands()]
-        try:
-            yield jobs
-        finally:
-            for one in jobs:
-                one.terminate()
-            for one in jobs:
-                one.wait(70)
-            kill(of_user(UID))
-            wait_until(lambda: not any(map(listens, (5200, *PORTS))), 10, "all ports are free")
+    def nginx_today() -> Iterator[None]:
+        with made_nginx(tree.root) as nginx:
+            nginx.start()
+            yield
+
+    yield AFTER, (Uwsgi(tree), nginx_today)
+    for name, section, processes in legacy:
+        tree_before = opened.enter_context(deployed_tree())
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        nginx = LegacyNginx(folder, tree_before)
+        _use_ports(folder / "sites/linkpeek-ssl.conf", processes)
+        yield name, (Legacy(tree_before, section, processes), nginx.running)
 
 
-class Uwsgi(Stack):
-    """uWSGI, by the exec line of the job."""
-
-    server, port = "uWSGI worker", 5200
-
-    def commands(self) -> list[list[str]]:
-        """Give the job's exec line."""
-        return [self.tree.exec_line()]
+def _use_ports(site: Path, processes: int) -> None:
+    """Have Nginx know of more web processes than the two of the file."""
+    last = f"    server 127.0.0.1:{PORTS[-1]};\n"
+    more = "".join(f"    server 127.0.0.1:{PORTS[0] + number};\n" for number in range(2, processes))
+    site.write_text(site.read_text().replace(last, last + more))
 
 
-class Legacy(Stack):
-    """Two supervisords, with the web under CherryPy's or Paste's server."""
-
-    server, port = "http_port=", 9901
-
-    def __init__(self, tree: Tree, section: str) -> None:
-        super().__init__(tree, prepare(tree))
-        self._section = section
-
-    def commands(self) -> list[list[str]]:
-        """Give the commands of both jobs."""
-        web = job(self.tree, "weblinkpeek-supervisord.conf", LINKPEEK_SERVER=self._section)
-        return [web, job(self.tree, "worker-supervisord.conf")]
-
-
-def wrk(port: int, path: str, seconds: int, connections: int) -> dict[str, float]:
-    """Ask for one path again and again; gives requests a second and milliseconds."""
-    url = f"https://127.0.0.1:{port}{path}"
-    command = ["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Host: {NAME}", url]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {
-        "rate": float(_found(r"Requests/sec:\s+([\d.]+)", text) or 0),
-        "p50_ms": _milliseconds(_found(r"50%\s+(\S+)", text)),
-        "p99_ms": _milliseconds(_found(r"99%\s+(\S+)", text)),
-        "errors": float(_found(r"Non-2xx or 3xx responses: (\d+)", text) or 0)
-        + sum(map(float, re.findall(r"(?:connect|read|write|timeout) (\d+)", text))),
-    }
+def throughput(stack: Stack, page: str, duration: int) -> Result:
+    """Measure signed requests and the bare view, and the memory of what serves them."""
+    result: Result = {}
+    for what, path in (("signed", signed(page)), ("bare", "/bare")):
+        stack.use_bare_view(what == "bare")
+        with stack.running() as jobs:
+            if what == "signed":
+                stack.wait_ready()
+                stack.picture(page)
+            else:
+                wait_until(lambda: answers(stack.port, "/bare"), 40, "it answers")
+            wait_until(lambda: is_idle(jobs[0].pid), 30, "all of it has started")
+            ask(path, 1)
+            result[what] = ask(path, duration)
+            if what == "signed":
+                result["memory_mb"] = usage(web_processes(jobs[0])).memory
+    stack.use_bare_view(False)
+    return result
 
 
-def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
-    return match[1] if match else ""
-
-
-def _milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)([a-z]+)", text).groups()  # type: ignore[union-attr]
-    return round(float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit], 2)
+def ask(path: str, duration: int) -> dict[str, float]:
+    """Ask Nginx for one path again and again."""
+    return wrk("https://127.0.0.1", [path], CONNECTIONS, duration, NAME)
 
 
 def seconds_until(condition: Callable[[], object], limit: float = 30) -> float | None:
@@ -156,70 +134,53 @@ def seconds_until(condition: Callable[[], object], limit: float = 30) -> float |
     return round(time.monotonic() - began, 2)
 
 
-def throughput(stack: Stack, port: int, page: str, seconds: int, connections: int) -> dict[str, Any]:
-    """Measure signed requests and the bare view."""
-    result = {}
-    for bare, path in ((False, signed(page)), (True, "/bare")):
-        stack.use_bare_view(bare)
-        with stack.running():
-            wait_until(partial(stack.answers, "/bare" if bare else "/readyz"), 40, "it answers")
-            if not bare:
-                wait_until(partial(_hit, stack.port, path), 40, "the picture is there")
-            wrk(port, path, 1, connections)
-            result["bare" if bare else "signed"] = wrk(port, path, seconds, connections)
-    stack.use_bare_view(False)
-    return result
-
-
-def _hit(port: int, path: str) -> bool:
-    command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{port}{path}"]
-    return subprocess.run(command, check=True, capture_output=True).stdout == b"302"
-
-
-def recovery(stack: Stack) -> dict[str, Any]:
+def recovery(stack: Stack) -> Result:
     """Measure a cold start, and what follows when something is killed with -9.
 
     ``supervisor_killed`` is None when the supervisor that is started again does not get
     its servers up: then there are orphans of the old one, which hold the ports.
     """
-    result: dict[str, Any] = {}
+    result: Result = {}
     with stack.running() as jobs:
-        result["cold_start"] = seconds_until(lambda: stack.answers())
+        result["cold_start"] = seconds_until(lambda: answers(stack.port, "/readyz"))
         web = psutil.Process(jobs[0].pid)
-        wait_until(lambda: len(named(alive(family(web)), stack.server)) >= 2, 10, "all processes are there")
+        wait_until(lambda: len(_serving(web, stack)) >= 2, 10, "all processes are there")
+        wait_until(lambda: is_idle(web.pid), 30, "all of it has started")
         time.sleep(3)  # supervisord calls a process running only after startsecs
-        before = named(alive(family(web)), stack.server)
+        before = _serving(web, stack)
         before[0].kill()
-        result["server_killed"] = seconds_until(
-            lambda: (
-                len([one for one in named(alive(family(web)), stack.server) if one not in before]) == 1
-                and stack.answers("/healthz")
-            )
-        )
+
+        def replaced() -> bool:
+            there = _serving(web, stack)
+            return len(there) >= len(before) and before[0] not in there and answers(stack.port)
+
+        result["server_killed"] = seconds_until(replaced)
         time.sleep(3)
         web.kill()
         jobs[0].wait()
         # What Upstart's `respawn` and systemd's `Restart=always` do.
         jobs[0] = stack.tree.start(stack.commands()[0])
-        web = psutil.Process(jobs[0].pid)
+        again = psutil.Process(jobs[0].pid)
         result["supervisor_killed"] = seconds_until(
             lambda: (
-                len(named(alive(family(web)), stack.server)) >= len(before)
-                and stack.answers("/healthz")
-                and _serving(web, stack.port)
+                len(_serving(again, stack)) >= len(before)
+                and answers(stack.port)
+                and _listens(again, stack.port)
             ),
             20,
         )
-        served = named(alive(family(web)), stack.server)
-        mine = {one.pid for one in family(web)}
-        result["orphans_after_it"] = len(
-            [one for one in named(of_user(UID), stack.server) if one.pid not in mine]
-        )
-        result["supervised_after_it"] = len(served)
+        mine = {one.pid for one in family(again)}
+        serving = named(of_user(UID), stack.server)
+        result["supervised"] = sum(one.pid in mine for one in serving)
+        result["orphans"] = sum(one.pid not in mine for one in serving)
     return result
 
 
-def _serving(supervisor: psutil.Process, port: int) -> bool:
+def _serving(supervisor: psutil.Process, stack: Stack) -> list[psutil.Process]:
+    return named(alive(family(supervisor)), stack.server)
+
+
+def _listens(supervisor: psutil.Process, port: int) -> bool:
     """Tell whether it is a process of this supervisor that listens."""
     try:
         listening = [
@@ -233,58 +194,58 @@ def _serving(supervisor: psutil.Process, port: int) -> bool:
     return port in listening
 
 
-def measure(seconds: int, connections: int) -> dict[str, Any]:
-    """Measure all stacks, one after the other."""
-    result: dict[str, Any] = {"seconds": seconds, "connections": connections, "cores": os.cpu_count()}
-    with own_network(), Site() as site, ExitStack() as stacks:
-        page = site.url("/static")
-        tree = stacks.enter_context(deployed_tree())
-        stack: Stack = Uwsgi(tree, tree.ini)
-        with made_nginx(tree.root) as nginx:
-            nginx.start()
-            result["uwsgi"] = throughput(stack, nginx.https, page, seconds, connections)
-        result["uwsgi"] |= recovery(stack)
-        for name, section in (("cherrypy", "main"), ("paste", "paste")):
-            tree = stacks.enter_context(deployed_tree())
-            stack = Legacy(tree, section)
-            folder = Path(stacks.enter_context(tempfile.TemporaryDirectory()))
-            with LegacyNginx(folder, tree).running():
-                result[name] = throughput(stack, 443, page, seconds, connections)
-            result[name] |= recovery(stack)
-    for name in ("cherrypy", "paste"):
-        for what in ("signed", "bare"):
-            result[f"{what}_against_{name}"] = round(
-                result["uwsgi"][what]["rate"] / result[name][what]["rate"], 2
-            )
-    return result
-
-
-def table(result: dict[str, Any]) -> str:
-    """Lay the figures out."""
-    lines = [
-        "| stack | signed/s | p50 ms | p99 ms | errors | bare/s | p50 ms | p99 ms | errors |",
-        "|---" * 9 + "|",
+def tables(result: Result) -> dict[str, str]:
+    """Lay out throughput, and what follows when something is killed."""
+    stacks, ratios = result["stacks"], result["ratios"]
+    header = [
+        "stack",
+        "signed hits",
+        "p50 / p99 ms",
+        "bare view",
+        "p50 / p99 ms",
+        "errors",
+        "web memory",
+        "uWSGI's hits",
     ]
-    for name in ("uwsgi", "cherrypy", "paste"):
+    rows = []
+    for name, one in stacks.items():
         cells = [
-            f"{result[name][what][key]:g}"
+            cell
             for what in ("signed", "bare")
-            for key in ("rate", "p50_ms", "p99_ms", "errors")
+            for cell in (
+                f"{whole(one[what]['rate'])}/s",
+                f"{short(one[what]['p50_ms'])} / {short(one[what]['p99_ms'])}",
+            )
         ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    keys = ("cold_start", "server_killed", "supervisor_killed", "supervised_after_it", "orphans_after_it")
-    lines += ["", f"| stack | {' | '.join(keys)} |", "|---" * 6 + "|"]
-    for name in ("uwsgi", "cherrypy", "paste"):
-        lines.append(f"| {name} | {' | '.join(str(result[name][key]) for key in keys)} |")
-    return "\n".join(lines)
+        errors = whole(one["signed"]["errors"] + one["bare"]["errors"])
+        ratio = f"{times(ratios[name]['signed'])} x" if name in ratios else "-"
+        rows.append([name, *cells, errors, f"{whole(one['memory_mb'])} MB", ratio])
+    found = {"legacy throughput": grid(header, rows)}
+    if "cold_start" in stacks[AFTER]:
+        found["legacy recovery"] = _recovery_table(stacks)
+    return found
 
 
-def main(seconds: int = 8, connections: int = 50) -> None:
-    """Measure and print."""
-    result = measure(seconds, connections)
-    sys.stderr.write(table(result) + "\n")
-    sys.stdout.write(json.dumps(result) + "\n")
+def _recovery_table(stacks: dict[str, Any]) -> str:
+    header = [
+        "stack",
+        "cold start",
+        "server killed",
+        "supervisor killed",
+        "supervised then",
+        "orphans then",
+    ]
+    rows = [
+        [
+            name,
+            *(seconds(one[key]) for key in ("cold_start", "server_killed", "supervisor_killed")),
+            one["supervised"],
+            one["orphans"],
+        ]
+        for name, one in stacks.items()
+    ]
+    return grid(header, rows)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    command(__doc__, run, tables)
