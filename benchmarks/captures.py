@@ -1,262 +1,188 @@
-"""Captures per second and latency: the engine against a bare DevTools driver, in one run.
+"""Captures per second, latency and memory: the engine beside raw Chromium and other tools, in one run.
 
-The bare driver is the least that makes a picture: one fresh browser context a
-page, navigate, wait for the load event, ``captureScreenshot``; no proxy, no
-waiting for anything, nothing checked. Everything runs on two cores, the parties
-take turns round by round. ``--playwright`` adds Playwright with a context a page.
+All take the same pages with the same Chromium on two cores, by turns, and wait for
+the load event; LinkPeek then also lets the page come to rest. Raw Chromium, which
+does the least that makes an isolated picture, is the limit. See ``peers_*`` for
+what each does.
 
-    python benchmarks/captures.py [--rounds 5] [--pages 24] [--json FILE] [--playwright]
+    python -m benchmarks.captures [--quick] [--json FILE] [--only "shot-scraper multi"]
 """
 
-import argparse
-import asyncio
-import base64
-import functools
-import ipaddress
-import json
-import multiprocessing
-import os
-import random
-import shutil
 import statistics
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from linkpeek.capture import Browser, CaptureRequest, find_executable
-from linkpeek.capture.cage import Cage
-from linkpeek.capture.cdp import Connection
-from linkpeek.capture.spawn import spawn
-from linkpeek.egress import EgressServer, Guard, ListedResolver
-from linkpeek.geometry import Extent, Viewport
+from benchmarks import Result, command, pages
+from benchmarks.machine import load
+from benchmarks.peers import LINKPEEK, RAW, Peer, Round, others, own, running, versions
+from benchmarks.text import grid, percent, short, times, whole
+from linkpeek.capture import find_executable
 
-DOCS = Path("/usr/share/doc/python3.11/html")
-FIXTURES = Path(__file__).parent.parent / "tests" / "live" / "pages"
-CONCURRENCY = (1, 2, 4)
-WIDTH, HEIGHT = 1024, 768
-
-Take = Callable[[str], Awaitable[int]]
+AT_ONCE = (1, 2, 4, 8)
+#: Pages a round, and rounds.
+PAGES, ROUNDS = 24, 3
+QUICK_PAGES, QUICK_ROUNDS = 16, 2
+#: Captures at once that memory is measured with, and without.
+MOST, LEAST = 8, 1
 
 
 @dataclass
-class Party:
-    """One way to take pictures: how to start it, use it and end it, and its results."""
+class Results:
+    """What one peer's rounds came to, by the number of captures at once."""
 
-    name: str
-    take: Take
-    close: Callable[[], Awaitable[None]]
-    rates: dict[int, list[float]] = field(default_factory=lambda: {n: [] for n in CONCURRENCY})
-    latencies: list[float] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
+    rates: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    latencies: dict[int, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
+    cpu: list[float] = field(default_factory=list)
+    memory: dict[int, float] = field(default_factory=dict)
 
+    def add(self, at_once: int, uris: Sequence[str], done: Round) -> None:
+        """Take a round in."""
+        self.rates[at_once].append(done.pages / done.seconds)
+        # shot-scraper says nothing of the first page of a process, and mixes their order.
+        named = uris if len(done.latencies) == len(uris) else ["?"] * len(done.latencies)
+        self.latencies[at_once] += zip(map(pages.kind, named), done.latencies, strict=True)
+        self.cpu.append(done.cpu / done.pages)
 
-class _Quiet(SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # as any real server: else each answer waits for an acknowledgement
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-def serve(folder: Path) -> int:
-    """Serve a folder from a process of its own; give the port on 127.0.0.1."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
-    server.daemon_threads = True
-    multiprocessing.get_context("fork").Process(target=server.serve_forever, daemon=True).start()
-    server.server_close()
-    return server.server_port
-
-
-def choose_pages(folder: Path, amount: int) -> list[str]:
-    """Choose the same pages every time."""
-    if folder == DOCS:
-        pages = sorted(p.relative_to(folder).as_posix() for p in folder.glob("library/*.html"))
-    else:
-        names = ("static", "longish", "emoji", "animation", "lazy")
-        pages = [f"{name}.html" for name in names]
-    pages = [p for p in pages if (folder / p).stat().st_size < 300_000]
-    random.Random(1).shuffle(pages)
-    return (pages * amount)[:amount]
-
-
-# The parties
-
-
-async def linkpeek(executable: Path) -> Party:
-    """The engine, with the real egress guard."""
-    guard = Guard(ListedResolver({}), ports=None, allow=(ipaddress.ip_network("127.0.0.0/8"),))
-    browser = Browser(executable, egress=EgressServer(guard), sandbox=os.getuid() != 0)
-    await browser.start()
-
-    async def take(uri: str) -> int:
-        request = CaptureRequest(uri, Viewport(WIDTH, HEIGHT), Extent.VIEWPORT, 30)
-        return len((await browser.capture(request)).image)
-
-    return Party("linkpeek", take, browser.close)
-
-
-async def bare(executable: Path) -> Party:
-    """A bare DevTools driver: context, page, navigate, load, screenshot, dispose."""
-    profile = Path(tempfile.mkdtemp())
-    flags = ["--headless", "--remote-debugging-pipe", f"--user-data-dir={profile}", "--hide-scrollbars"]
-    flags += ["--disable-gpu", "--no-first-run", "--mute-audio"] + ["--no-sandbox"] * (os.getuid() == 0)
-    spawned = spawn(
-        [str(executable), *flags], limits=Cage(None).limits, environment=dict(os.environ), folder=profile
-    )
-    connection = await Connection.open(spawned.answers, spawned.commands)
-    drain = threading.Thread(target=lambda: os.fdopen(spawned.errors, "rb").read(), daemon=True)
-    drain.start()
-
-    async def take(uri: str) -> int:
-        browser = connection.browser
-        made = await browser.call("Target.createBrowserContext", disposeOnDetach=True)
-        context = made["browserContextId"]
-        where = {"browserContextId": context, "width": WIDTH, "height": HEIGHT}
-        target = (await browser.call("Target.createTarget", url="about:blank", **where))["targetId"]
-        attached = await browser.call("Target.attachToTarget", targetId=target, flatten=True)
-        page = connection.session(attached["sessionId"])
-        loaded = asyncio.Event()
-        page.on("Page.loadEventFired", lambda _: loaded.set())
-        await page.call("Page.enable")
-        await page.call("Page.navigate", url=uri)
-        await asyncio.wait_for(loaded.wait(), 30)
-        shot = await page.call("Page.captureScreenshot", format="png")
-        image = base64.b64decode(shot["data"])
-        connection.forget(page)
-        await browser.call("Target.disposeBrowserContext", browserContextId=context)
-        return len(image)
-
-    async def close() -> None:
-        connection.close()
-        spawned.process.kill()
-        await asyncio.to_thread(spawned.process.wait)
-        drain.join()
-        shutil.rmtree(profile, ignore_errors=True)
-
-    return Party("bare", take, close)
-
-
-async def playwright(executable: Path) -> Party:
-    """Playwright, driving the same browser."""
-    from playwright.async_api import async_playwright
-
-    manager = await async_playwright().start()
-    root = ["--no-sandbox"] if os.getuid() == 0 else []
-    browser = await manager.chromium.launch(executable_path=str(executable), args=root)
-
-    async def take(uri: str) -> int:
-        context = await browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
-        page = await context.new_page()
-        await page.goto(uri, wait_until="load")
-        image = await page.screenshot()
-        await context.close()
-        return len(image)
-
-    async def close() -> None:
-        await browser.close()
-        await manager.stop()
-
-    return Party("playwright", take, close)
-
-
-# Measuring
-
-
-async def round_of(party: Party, uris: Sequence[str], concurrency: int) -> None:
-    """Take each page once, so many at once."""
-    waiting = list(uris)
-
-    async def work() -> None:
-        while waiting:
-            uri = waiting.pop()
-            since = time.perf_counter()
-            party.sizes.append(await party.take(uri))
-            if concurrency == 1:
-                party.latencies.append(time.perf_counter() - since)
-
-    since = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(concurrency)))
-    party.rates[concurrency].append(len(uris) / (time.perf_counter() - since))
-    await asyncio.sleep(0.3)  # what is closed in the background must not cost the next party
-
-
-async def measure(parties: Sequence[Party], uris: Sequence[str], rounds: int) -> None:
-    """Let the parties take turns."""
-    for party in parties:  # warm up
-        await round_of(party, uris[:6], 2)
-        party.rates[2].clear()
-    for number in range(rounds):
-        for concurrency in CONCURRENCY:
-            order = list(parties) if number % 2 == 0 else list(reversed(parties))
-            for party in order:
-                await round_of(party, uris, concurrency)
-        sys.stderr.write(f"round {number + 1} of {rounds}\n")
-
-
-def report(parties: Sequence[Party]) -> dict[str, Any]:
-    """Print the table and give it as data."""
-    base = next(p for p in parties if p.name == "bare")
-    result: dict[str, Any] = {}
-    print(f"{'':12}" + "".join(f"{f'{n} at once':>12}" for n in CONCURRENCY) + f"{'best':>9}{'of bare':>9}"
-          f"{'latency':>10}{'of bare':>9}{'bytes':>9}")  # fmt: skip
-    best_bare = max(statistics.median(base.rates[n]) for n in CONCURRENCY)
-    for party in parties:
-        rates = {n: statistics.median(party.rates[n]) for n in CONCURRENCY}
-        best, latency = max(rates.values()), statistics.median(party.latencies)
-        row = {
+    def figures(self) -> Result:
+        """Give medians: captures a second, latency in ms, processor time a capture in ms, MB."""
+        by_kind: dict[str, list[float]] = defaultdict(list)
+        for kind, seconds in self.latencies[1]:
+            by_kind[kind].append(seconds)
+        rates = {str(count): round(statistics.median(found), 2) for count, found in self.rates.items()}
+        figures: Result = {
             "per_second": rates,
-            "best": best,
-            "best_of_bare": best / best_bare,
-            "latency_ms": latency * 1000,
-            "latency_of_bare": latency / statistics.median(base.latencies),
-            "mean_bytes": statistics.mean(party.sizes),
+            "best": max(rates.values()),
+            "p50_ms": {
+                str(count): _p50(value for _, value in found) for count, found in self.latencies.items()
+            },
+            "p50_ms_by_kind": {kind: _p50(found) for kind, found in sorted(by_kind.items())},
+            "cpu_ms": round(1000 * statistics.median(self.cpu)),
         }
-        result[party.name] = row
-        print(f"{party.name:12}" + "".join(f"{rates[n]:>10.2f}/s" for n in CONCURRENCY)
-              + f"{best:>7.2f}/s{row['best_of_bare']:>8.0%}{row['latency_ms']:>8.0f}ms"
-              f"{row['latency_of_bare']:>8.2f}x{row['mean_bytes']:>9.0f}")  # fmt: skip
-    return result
+        if self.memory:
+            few, many = self.memory[LEAST], self.memory[MOST]
+            figures |= {"peak_mb": round(many), "mb_a_capture": round((many - few) / (MOST - LEAST), 1)}
+        return figures
 
 
-async def main(arguments: argparse.Namespace) -> None:
-    """Start the parties, let them take turns, print and write the results."""
-    executable = find_executable(arguments.chromium)
-    folder = arguments.folder
-    port = serve(folder)
-    uris = [f"http://127.0.0.1:{port}/{page}" for page in choose_pages(folder, arguments.pages)]
-    makers = [linkpeek, bare] + ([playwright] if arguments.playwright else [])
-    parties = [await make(executable) for make in makers]
-    try:
-        await measure(parties, uris, arguments.rounds)
-    finally:
-        for party in parties:
-            await party.close()
-    result = {"pages": str(folder), "cores": len(os.sched_getaffinity(0)), "parties": report(parties)}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+def _p50(seconds: Any) -> float:
+    return round(1000 * statistics.median(seconds), 1)
 
 
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pages", type=int, default=24, help="pages a round")
-    default = DOCS if DOCS.is_dir() else FIXTURES
-    parser.add_argument("--folder", type=Path, default=default, help="folder of pages")
-    parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="file for the results")
-    parser.add_argument("--chromium", type=Path, help="the browser's program")
-    parser.add_argument("--playwright", action="store_true", help="measure Playwright too")
-    return parser.parse_args()
+def run(quick: bool = False, only: Sequence[str] = ()) -> Result:
+    """Measure.
+
+    :param quick: only the engine and raw Chromium, less often, and no memory.
+    :param only: names of other tools that are measured too; none means all, or with ``quick`` none.
+    :returns: ``peers`` by name, ``missing`` ones and why, and what they were measured with.
+    """
+    executable = find_executable(None)
+    amount, rounds = (QUICK_PAGES, QUICK_ROUNDS) if quick else (PAGES, ROUNDS)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        site, installed = Path(name, "site"), Path(name, "peers")
+        site.mkdir()
+        installed.mkdir()
+        peers, missing = own(executable), {}
+        if only or not quick:
+            more, missing = others(executable, installed)
+            peers += [peer for peer in more if not only or peer.name in only]
+        with pages.serve(site) as address:
+            uris = [f"{address}/{path}" for path in pages.choose(amount)]
+            results = _measure(peers, uris, rounds, with_memory=not quick)
+        return {
+            "pages": pages.kinds(uris),
+            "rounds": rounds,
+            "browser": str(executable),
+            "load": load(),
+            "versions": versions(installed),
+            "missing": missing,
+            "peers": {peer_name: found.figures() for peer_name, found in results.items()},
+        }
+
+
+def _measure(
+    peers: Sequence[Peer], uris: Sequence[str], rounds: int, *, with_memory: bool
+) -> dict[str, Results]:
+    """Let the peers take turns, each second round in reverse."""
+    results = {peer.name: Results() for peer in peers}
+    with running(peers):
+        for peer in peers:
+            peer.take(uris[:8], 2)  # warm up
+        for number in range(rounds):
+            order = peers if number % 2 == 0 else peers[::-1]
+            for at_once in AT_ONCE:
+                for peer in order:
+                    results[peer.name].add(at_once, uris, peer.take(uris, at_once))
+            sys.stderr.write(f"round {number + 1} of {rounds}\n")
+        if with_memory:
+            for peer in peers:
+                results[peer.name].memory = {n: peer.memory(uris, n) for n in (LEAST, MOST)}
+    return results
+
+
+def tables(result: Result) -> dict[str, str]:
+    """Lay the figures out: rates, latencies, and what a capture costs."""
+    rows = result["peers"].items()
+    raw = result["peers"][RAW]
+    own_best = result["peers"][LINKPEEK]["best"]
+    counts = [f"{n} at once" for n in AT_ONCE]
+    rates = grid(
+        ["captures a second", *counts, "best", "of raw", "LinkPeek is"],
+        [
+            [
+                name,
+                *(short(found["per_second"][str(n)]) for n in AT_ONCE),
+                short(found["best"]),
+                percent(found["best"] / raw["best"]),
+                f"{times(own_best / found['best'])} x",
+            ]
+            for name, found in rows
+        ],
+    )
+    latencies = grid(
+        ["latency, p50 in ms", *counts, "of raw at 1", *(f"{kind} at 1" for kind in result["pages"])],
+        [
+            [
+                name,
+                *(whole(found["p50_ms"][str(n)]) for n in AT_ONCE),
+                times(found["p50_ms"]["1"] / raw["p50_ms"]["1"]),
+                *(_whole_or_none(found["p50_ms_by_kind"].get(kind)) for kind in result["pages"]),
+            ]
+            for name, found in rows
+        ],
+    )
+    costs = grid(
+        ["cost", "processor ms a capture", f"peak MB at {MOST} at once", "MB for each more at once"],
+        [
+            [
+                name,
+                whole(found["cpu_ms"]),
+                _whole_or_none(found.get("peak_mb")),
+                _whole_or_none(found.get("mb_a_capture")),
+            ]
+            for name, found in rows
+        ],
+    )
+    return {"captures": rates, "capture_latency": latencies, "capture_cost": costs}
+
+
+def _whole_or_none(value: float | None) -> str:
+    return "" if value is None else whole(value)
+
+
+def measure(quick: bool) -> Result:
+    """Measure; see ``run``."""
+    return run(quick)
+
+
+def table(result: Result) -> str:
+    """Lay all figures out as one text."""
+    return "\n\n".join(tables(result).values())
 
 
 if __name__ == "__main__":
-    options = parse()
-    os.sched_setaffinity(0, set(list(os.sched_getaffinity(0))[: options.cores]))
-    asyncio.run(main(options))
+    command(__doc__, run, tables, only=True)
