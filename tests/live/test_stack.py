@@ -50,6 +50,13 @@ def seconds_until(condition: Callable[[], object], what: str, most: float = 40) 
     return took
 
 
+def put(path: Path, text: str) -> None:
+    """Write a file as editors do, in one step: a service that starts just then reads it whole."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
 def shows_a_picture(stack: Stack, path: str) -> bool:
     """Ask for a page, and tell whether there is a picture of it."""
     return stack.peek(path).header("X-LinkPeek-State") == "ready"
@@ -244,7 +251,7 @@ class TestReload:
     def test_a_bad_version_leaves_the_old_one_serving(self, stack: Stack) -> None:
         good = stack.tree.ini.read_text()
         before = {one.pid for one in stack.web_workers()}
-        stack.tree.ini.write_text(good.replace("use = egg:linkpeek", "use = egg:linkpeek\nlinkpeek.wiat = 1"))
+        put(stack.tree.ini, good.replace("use = egg:linkpeek", "use = egg:linkpeek\nlinkpeek.wiat = 1"))
         try:
             (stack.data / "reload").touch()
             reason = "unknown setting linkpeek.wiat"
@@ -255,7 +262,7 @@ class TestReload:
             assert len(left()) == 3
             assert stack.client.get("/healthz").status == 200
         finally:
-            stack.tree.ini.write_text(good)
+            put(stack.tree.ini, good)
             stack.supervisor.end()
 
 
@@ -313,9 +320,7 @@ class TestFailures:
     def test_a_service_that_cannot_start_says_why_and_takes_its_time(self, stack: Stack) -> None:
         stack.supervisor.stop()
         good = stack.tree.ini.read_text()
-        stack.tree.ini.write_text(
-            good.replace("use = egg:linkpeek", "use = egg:linkpeek\nlinkpeek.ttl = soon")
-        )
+        put(stack.tree.ini, good.replace("use = egg:linkpeek", "use = egg:linkpeek\nlinkpeek.ttl = soon"))
         starts = stack.supervisor.starts
         try:
             stack.supervisor.start()
@@ -325,7 +330,7 @@ class TestFailures:
             assert stack.supervisor.starts - starts <= 3
             assert stack.client.get("/").header("X-LinkPeek-Error") == "restarting"
         finally:
-            stack.tree.ini.write_text(good)
+            put(stack.tree.ini, good)
         seconds_until(stack.ready, "it is back by itself once the cause is gone")
 
 
