@@ -4,6 +4,7 @@ No init runs in it. While it is booted, a few lines stand in for systemctl: they
 says as the user it says, and again when that ends. So what is tried is the playbook's own doing.
 """
 
+import json
 import os
 import re
 import shlex
@@ -35,13 +36,13 @@ UNITS = "etc/systemd/system"
 _CHECKOUT = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGES.md", "SECURITY.md", "LICENSE")
 _CHECKOUT += ("constraints.txt", "development.ini", "production.ini", "linkpeek", "deploy")
 
-#: The short file that an operator edits. A page of this machine may be captured only when that is said.
+#: A page of this machine may be captured only when that is said.
+SETTINGS = {"linkpeek.egress_allow": "127.0.0.0/8", "linkpeek.egress_ports": "*"}
+#: The short file that an operator edits.
 _VARIABLES = f"""
 linkpeek_server_name: linkpeek.example.com
 linkpeek_root: {ROOT}
-linkpeek_settings:
-  linkpeek.egress_allow: 127.0.0.0/8
-  linkpeek.egress_ports: "*"
+linkpeek_settings: {json.dumps(SETTINGS)}
 """
 
 _SYSTEMCTL = """#!/bin/sh

@@ -5,6 +5,7 @@ database, Nginx and browser are what an operator gets.
 """
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from tests.live.ansible_machine import (
     NEXT_SAYS,
     NEXT_SOURCE,
     ROOT,
+    SETTINGS,
     UNITS,
     WEB,
     Machine,
@@ -94,6 +96,10 @@ class _Certificate:
     certificate: Path
     http: int = 80
     https: int = 443
+
+
+def setting(name: str, value: str) -> list[str]:
+    return ["-e", json.dumps({"linkpeek_settings": {**SETTINGS, name: value}})]
 
 
 def _left(machine: Machine, action: Callable[[], T]) -> tuple[T, bool]:
@@ -204,7 +210,7 @@ def test_the_backup_of_the_unit_can_be_restored(served: Served) -> None:
 
 def test_a_setting_is_taken_over_while_the_service_runs(served: Served) -> None:
     masters = served.machine.masters()
-    play = served.machine.play(*SERVICE, "-e", '{"linkpeek_settings": {"linkpeek.generator": "false"}}')
+    play = served.machine.play(*SERVICE, *setting("linkpeek.generator", "false"))
     assert play.returncode == 0
     assert "\nlinkpeek.generator = false\n" in served.machine.root.path(INI).read_text()
     assert served.machine.masters() == masters
@@ -213,7 +219,7 @@ def test_a_setting_is_taken_over_while_the_service_runs(served: Served) -> None:
 
 def test_a_setting_that_is_wrong_changes_nothing(served: Served) -> None:
     before = served.machine.root.path(INI).read_text()
-    play = served.machine.play(*SERVICE, "-e", '{"linkpeek_settings": {"linkpeek.wait": "soon"}}')
+    play = served.machine.play(*SERVICE, *setting("linkpeek.wait", "soon"))
     assert play.returncode != 0
     assert "linkpeek.wait" in play.output
     assert served.machine.root.path(INI).read_text() == before
@@ -236,6 +242,7 @@ def test_a_release_that_does_not_start_is_taken_back(served: Served, built: Buil
 def test_upgrade_with_a_new_schema_and_the_way_back(served: Served, built: Built) -> None:
     before = served.machine.link("env")
     stored = served.peek("/static").header("Location")
+    assert stored
     play = served.machine.play(*SERVICE, *NEXT)
     assert play.returncode == 0, play.output
     assert served.machine.link("env") == built.next_release
