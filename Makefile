@@ -25,7 +25,9 @@ endif
 # The tests run the snippets of /docs, the service behind a real Nginx and in a network of
 # its own, and the database of many machines; of systemd, they only ask what it makes of a unit.
 TEST_PACKAGES := $(RUN_PACKAGES) nginx-light|nginx php-cli nodejs curl git iproute2 util-linux procps postgresql \
-	logrotate systemd debootstrap
+	logrotate systemd debootstrap wrk
+# One of the servers that are compared is compiled with libev.
+BENCH_PACKAGES := $(TEST_PACKAGES) libev-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -75,6 +77,14 @@ soak: test-system $(ENV)/.test ## 2,000 captures of good, bad and hostile pages 
 fuzz: $(ENV)/.test ## Requests nobody would think of, FUZZ_SECONDS=60 for each kind of them
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/functional/test_fuzz.py $(PYTEST_ARGS)
 
+.PHONY: bench
+bench: bench-system $(ENV)/.bench ## Measure everything that docs/performance.md says, in some 25 minutes
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+.PHONY: bench-quick
+bench-quick: bench-system $(ENV)/.bench ## The same in some three minutes, into build/bench/
+	$(BIN)/python -m benchmarks --quick $(BENCH_ARGS)
+
 .PHONY: dist
 dist: $(ENV)/.test ## Build the source archive and the wheel into dist/
 	rm -rf build dist
@@ -87,11 +97,13 @@ clean: ## Remove what make and the tools made (not var/, which holds data)
 
 # ---- how it is done ----------------------------------------------------------
 
-.PHONY: run-system test-system
+.PHONY: run-system test-system bench-system
 run-system:
 	@tools/debian-packages $(foreach package,$(RUN_PACKAGES),'$(package)')
 test-system:
 	@tools/debian-packages $(foreach package,$(TEST_PACKAGES),'$(package)')
+bench-system:
+	@tools/debian-packages $(foreach package,$(BENCH_PACKAGES),'$(package)')
 
 # A virtual environment does not survive that its checkout is moved or its interpreter goes.
 ifneq ($(wildcard $(BIN)/activate),)
@@ -115,4 +127,9 @@ $(ENV)/.run: $(BIN)/python setup.py constraints.txt
 $(ENV)/.test: $(ENV)/.run
 	@echo "==> installing the tools for the tests into $(ENV)/"
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(ENV)/.bench: $(ENV)/.test
+	@echo "==> installing what is measured beside LinkPeek into $(ENV)/"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@

@@ -64,6 +64,15 @@ EXTRAS["test"] = [
     "supervisor>=4.2,<5",
     "WebTest>=3.0.1",
 ]
+# What `make bench` measures beside uWSGI, and draws with.
+EXTRAS["bench"] = [
+    "bjoern>=3.2,<4",
+    "cheroot>=10,<12",
+    "granian>=2.5,<3",
+    "gunicorn>=23",
+    "matplotlib>=3.9",
+    "Paste>=3.7,<4",
+]
 
 
 def shared_files() -> list[tuple[str, list[str]]]:

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks.load import family, pinned, stop, usage
 from benchmarks.service import CHECKOUT
@@ -122,8 +124,9 @@ class Peer:
         """Give the processor time of the program and its descendants, those that ended included."""
         spent = 0.0
         for process in family(self._running().pid):
-            times = process.cpu_times()
-            spent += times.user + times.system + times.children_user + times.children_system
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                spent += times.user + times.system + times.children_user + times.children_system
         return spent
 
 

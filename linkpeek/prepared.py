@@ -43,8 +43,7 @@ class Prepared:
 
         :raises Unavailable: ``database-unavailable``.
         """
-        with translated():
-            connection = self._engine.raw_connection()
+        connection = self._connect()
         try:
             cursor = connection.cursor()
             cursor.execute(self.sql, self.parameters(**values))
@@ -61,3 +60,11 @@ class Prepared:
         for place, reader in self._readers:
             row[place] = reader(row[place])
         return row
+
+    def _connect(self) -> sa.PoolProxiedConnection:
+        try:
+            with translated():
+                return self._engine.raw_connection()
+        except self._engine.dialect.loaded_dbapi.Error as exc:
+            # A connection that cannot be made fails with the driver's own error here.
+            raise unavailable() from exc

@@ -45,6 +45,20 @@ def postgres_server() -> Iterator[str]:
             _run([*control, "-m", "immediate", "stop"], user, folder)
 
 
+@contextmanager
+def stopped_server(url: str) -> Iterator[None]:
+    """Stop a server that ``postgres_server`` runs, as a crash would, and start it again."""
+    folder = url.partition("?host=")[2]
+    user = Path(folder).owner() if os.geteuid() == 0 else None
+    control = [_program("pg_ctl"), "-D", f"{folder}/data", "-w", "-t", "60"]
+    _run([*control, "-m", "immediate", "stop"], user, folder)
+    try:
+        yield
+    finally:
+        # With the options that it was started with, which the server keeps.
+        _run([*control, "-l", f"{folder}/log", "restart"], user, folder)
+
+
 def _program(name: str) -> str:
     """Find a program that Debian keeps out of PATH, of the newest version there is."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[4]))
