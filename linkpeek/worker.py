@@ -14,11 +14,12 @@ from collections.abc import Callable
 from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 
+from linkpeek.capture.model import Capture
 from linkpeek.engine import Engine, Interrupted
 from linkpeek.errors import CaptureError, LinkPeekError, Unavailable
 from linkpeek.resources import Resources
 from linkpeek.security import random_token
-from linkpeek.services.captures import CaptureService, Claim
+from linkpeek.services.captures import LEASE_MARGIN, CaptureService, Claim
 from linkpeek.services.workers import BEAT
 from linkpeek.tasks import CAPTURE_TASK, make_broker_folders, make_celery
 
@@ -34,6 +35,8 @@ SLOT_PAUSE = 0.2
 #: Seconds for the threads whose captures were cut off to queue them again.
 GIVE_BACK_TIME = 0.5
 SWEEP_EVERY = 600.0
+#: Seconds between two tries to record a capture that is done, while the database does not answer.
+RECORD_PAUSE = 1.0
 
 
 class CaptureWorker:
@@ -136,7 +139,7 @@ class CaptureWorker:
     def _work(self, claim: Claim) -> None:
         started = time.monotonic()
         try:
-            finished = self._captures.finish(claim, self._engine.capture(claim.request))
+            finished = self._finish(claim, self._engine.capture(claim.request))
         except Interrupted:
             self._captures.give_back(claim)
             log.info("snapshot %s: given back", claim.token)
@@ -148,6 +151,17 @@ class CaptureWorker:
         else:
             result = "ready" if finished else "the lease was lost"
             log.info("snapshot %s: %s after %.3f s", claim.token, result, time.monotonic() - started)
+
+    def _finish(self, claim: Claim, capture: Capture) -> bool:
+        """Record a capture: what is done is not thrown away for a database that is locked for a moment."""
+        deadline = time.monotonic() + LEASE_MARGIN
+        while True:
+            try:
+                return self._captures.finish(claim, capture)
+            except Unavailable as exc:
+                passes = exc.code == "database-unavailable" and time.monotonic() < deadline
+                if not passes or self._stopping.wait(RECORD_PAUSE):
+                    raise
 
     def _fail(self, claim: Claim, error: LinkPeekError) -> None:
         delay = self._captures.fail(claim, error)

@@ -222,6 +222,22 @@ class TestWorking:
         running.start()
         becomes(service, snapshot_id, State.READY)
 
+    def test_what_is_captured_is_recorded_when_the_database_is_back(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, troubles = running.worker._captures.finish, iter(range(3))
+
+        def finish(claim: object, capture: object) -> object:
+            if next(troubles, None) is None:
+                return real(claim, capture)
+            raise Unavailable("The database does not answer.", code="database-unavailable")
+
+        monkeypatch.setattr(running.worker._captures, "finish", finish)
+        monkeypatch.setattr(module, "RECORD_PAUSE", 0.01)
+        snapshot_id = ask(service)
+        running.start()
+        assert becomes(service, snapshot_id, State.READY).attempts == 1
+
 
 class TestBeingAlive:
     def test_is_on_the_list_from_the_start_until_the_end(self, service: Resources, running: Running) -> None:
