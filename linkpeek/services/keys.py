@@ -21,9 +21,6 @@ _MAX_SECRET, _MAX_NAME = 512, 200
 #: Hexadecimal digits of the stronger token; API v1's own has 32.
 HMAC_LENGTH = 64
 
-#: Compared against when the key is unknown, so that both cases take the same steps.
-_DECOY = secrets.token_hex(16)
-
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
@@ -141,6 +138,8 @@ class Authenticator:
     def __init__(self, find: Callable[[str], Credentials | None], box: SecretBox) -> None:
         self._find = find
         self._decrypt = _cached_decrypt(box)
+        # Stands in where the key is unknown, so that both cases take the same steps.
+        self._decoy = box.encrypt(secrets.token_hex(16))
 
     def authenticate(
         self, apikey: str, token: str, meanings: Sequence[Meaning]
@@ -157,7 +156,7 @@ class Authenticator:
 
     def meant(self, key: Credentials | None, token: str, meanings: Sequence[Meaning]) -> Meaning | None:
         """Give the meaning that the token was made for; None where it is for none or the key is no good."""
-        secret = self._decrypt(key.encrypted_secret) if key is not None else _DECOY
+        secret = self._decrypt(self._decoy if key is None else key.encrypted_secret)
         strong = len(token) == HMAC_LENGTH
         meant = None
         for meaning in meanings:

@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -8,6 +9,7 @@ from linkpeek.db import transaction
 from linkpeek.errors import AccessDenied, NotFound, ParameterError
 from linkpeek.models import ApiKey
 from linkpeek.security import SecretBox, hmac_token, md5_token
+from linkpeek.services import keys as module
 from linkpeek.services.keys import Authenticator, KeyService, Meaning
 from tests.unit.services.conftest import Bench
 
@@ -122,6 +124,33 @@ class TestAuthentication:
         with pytest.raises(AccessDenied) as caught:
             authenticate(keys, apikey, token, [MEANING])
         assert caught.value.message == "The API key or the token is not right."
+
+    def test_whatever_is_wrong_takes_the_same_steps(
+        self, keys: KeyService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that the time it takes tells nothing either."""
+        keys.add("a", "right", "sesame")
+        keys.add("b", "off", "sesame")
+        keys.disable("off")
+        steps: list[str] = []
+
+        def noted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args: (steps.append(name), real(*args))[1]
+
+        for name in ("md5_token", "same"):
+            monkeypatch.setattr(module, name, noted(name, getattr(module, name)))
+        authenticator = Authenticator(noted("find", keys.find), BOX)
+        monkeypatch.setattr(authenticator, "_decrypt", noted("decrypt", authenticator._decrypt))
+        taken = []
+        for apikey, token in (("right", "0" * 32), ("nobody", "0" * 32), ("off", md5("sesame"))):
+            steps.clear()
+            with pytest.raises(AccessDenied):
+                authenticator.authenticate(
+                    apikey, token, [MEANING, Meaning("http://b.example/", "1", "", "")]
+                )
+            taken.append(list(steps))
+        assert taken[0] == taken[1] == taken[2]
+        assert taken[0] == ["find", "decrypt", "md5_token", "same", "md5_token", "same"]
 
     def test_the_token_tells_which_meaning_was_meant(self, keys: KeyService) -> None:
         keys.add("n", "k", "s")
