@@ -101,18 +101,19 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
         cursor.execute(f"PRAGMA {pragma}")
     (_, _, path), *_ = cursor.execute("PRAGMA database_list")
     cursor.close()
-    record.info["file"] = path, _identity(path)
+    record.info["file"] = path, file_identity(path)
 
 
 def _require_same_file(connection: Any, record: Any, proxy: object) -> None:
     # A connection goes on writing into a file that was deleted or replaced,
     # where nobody would ever find it again.
     path, identity = record.info["file"]
-    if _identity(path) != identity:
+    if file_identity(path) != identity:
         raise sa.exc.DisconnectionError("the database file was replaced")
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Give what tells a file from another one that takes its place; None where there is none."""
     with suppress(OSError):
         found = os.stat(path)
         return found.st_dev, found.st_ino

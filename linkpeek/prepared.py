@@ -5,24 +5,29 @@ takes a tenth and SQLAlchemy's session the rest. They read, see only what was
 committed, and hold a connection for no longer than they run.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from linkpeek.db import translated, unavailable
+from linkpeek.db import file_identity, translated, unavailable
+
+#: Connections to an SQLite file that are kept for the next look-up.
+KEPT = 4
 
 
 class Prepared:
     """One SELECT whose parameters are texts.
 
+    :param connections: of the database that it is run on.
     :param statement: its columns come back in their order, as their types say.
     """
 
-    def __init__(self, engine: Engine, statement: sa.Select[*tuple[Any, ...]]) -> None:
-        dialect = engine.dialect
+    def __init__(self, connections: "Connections", statement: sa.Select[*tuple[Any, ...]]) -> None:
+        dialect = connections.engine.dialect
         compiled = statement.compile(dialect=dialect)
-        self._engine = engine
+        self._connections = connections
         #: The statement as the driver gets it.
         self.sql = str(compiled)
         self._fixed = dict(compiled.params)
@@ -43,17 +48,18 @@ class Prepared:
 
         :raises Unavailable: ``database-unavailable``.
         """
-        connection = self._connect()
+        connection = self._connections.take()
         try:
             cursor = connection.cursor()
             cursor.execute(self.sql, self.parameters(**values))
             found = cursor.fetchone()
             cursor.close()
-        except self._engine.dialect.loaded_dbapi.Error as exc:
-            connection.invalidate(exc)
-            raise unavailable() from exc
-        finally:
-            connection.close()
+        except BaseException as exc:
+            self._connections.drop(connection)
+            if isinstance(exc, self._connections.driver_error):
+                raise unavailable() from exc
+            raise
+        self._connections.give(connection)
         if found is None:
             return None
         row = list(found)
@@ -61,10 +67,58 @@ class Prepared:
             row[place] = reader(row[place])
         return row
 
-    def _connect(self) -> sa.PoolProxiedConnection:
+
+class Connections:
+    """Connections for what reads one row and is done.
+
+    Those to an SQLite file are kept in a stack of their own: the engine's pool, which has
+    locks, takes longer than the look-up. All others come from the pool, which knows
+    whether they still live.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.driver_error = engine.dialect.loaded_dbapi.Error
+        # One in memory has another pool, and is gone when its connection is taken from there.
+        self._keeps = engine.dialect.name == "sqlite" and isinstance(engine.pool, sa.QueuePool)
+        self._kept: list[sa.PoolProxiedConnection] = []
+        sa.event.listen(engine, "engine_disposed", self._close)
+
+    def take(self) -> sa.PoolProxiedConnection:
+        """Lend a connection, to be given back or dropped.
+
+        :raises Unavailable: ``database-unavailable``.
+        """
+        with suppress(IndexError):  # another thread may be faster
+            while self._kept:
+                connection = self._kept.pop()
+                path, identity = connection.info["file"]
+                if file_identity(path) == identity:
+                    return connection
+                connection.close()
         try:
             with translated():
-                return self._engine.raw_connection()
-        except self._engine.dialect.loaded_dbapi.Error as exc:
+                connection = self.engine.raw_connection()
+        except self.driver_error as exc:
             # A connection that cannot be made fails with the driver's own error here.
             raise unavailable() from exc
+        if self._keeps:
+            connection.detach()
+        return connection
+
+    def give(self, connection: sa.PoolProxiedConnection) -> None:
+        """Take a connection back."""
+        if self._keeps and len(self._kept) < KEPT:
+            self._kept.append(connection)
+        else:
+            connection.close()
+
+    def drop(self, connection: sa.PoolProxiedConnection) -> None:
+        """Close a connection that may be of no use any more."""
+        if not self._keeps:
+            connection.invalidate()
+        connection.close()
+
+    def _close(self, engine: Engine) -> None:
+        while self._kept:
+            self._kept.pop().close()

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 from linkpeek.db import utcnow
 from linkpeek.geometry import Viewport
 from linkpeek.models import ApiKey, Snapshot, State
-from linkpeek.prepared import Prepared
+from linkpeek.prepared import Connections, Prepared
 from linkpeek.services.keys import Credentials
 from linkpeek.services.snapshots import age
 
@@ -48,11 +48,12 @@ class Lookups:
             Snapshot.viewport_width,
             Snapshot.viewport_height,
         )
+        connections = Connections(engine)
         is_newest = Snapshot.id == newest.scalar_subquery()
-        self._key = Prepared(engine, sa.select(*of_key).where(ApiKey.apikey == apikey))
-        self._ready = Prepared(engine, sa.select(*of_snapshot).where(is_newest))
+        self._key = Prepared(connections, sa.select(*of_key).where(ApiKey.apikey == apikey))
+        self._ready = Prepared(connections, sa.select(*of_snapshot).where(is_newest))
         self._both = Prepared(
-            engine,
+            connections,
             sa.select(*of_key, *of_snapshot)
             .select_from(ApiKey)
             .outerjoin(Snapshot, is_newest)
