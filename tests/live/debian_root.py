@@ -75,7 +75,7 @@ class DebianRoot:
         """Give the environment for what ``command`` gives."""
         return {**self._environment, "BOUND": " ".join(self._bound), **(more or {})}
 
-    def run(self, *command: str, seconds: float = 300, **environment: str) -> str:
+    def run(self, *command: str, seconds: float = 800, **environment: str) -> str:
         """Run a command as root in it, and give what it says.
 
         :raises AssertionError: it fails; with everything that it said.
@@ -85,7 +85,7 @@ class DebianRoot:
         return done.stdout
 
     def attempt(
-        self, *command: str, seconds: float = 300, **environment: str
+        self, *command: str, seconds: float = 800, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command as root in it; standard error is in its output."""
         return subprocess.run(

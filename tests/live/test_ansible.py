@@ -46,7 +46,7 @@ SERVICE = ("--tags", "service")
 NEXT = ("-e", f"linkpeek_source={NEXT_SOURCE}")
 
 #: Seconds; packages are fetched and uWSGI is compiled, which takes a while on a busy machine.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @dataclass(frozen=True)
