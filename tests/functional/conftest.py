@@ -1,5 +1,6 @@
 """The real application under WebTest, on a real database and storage in a folder of its own."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,16 @@ from webtest import TestApp
 from linkpeek import main
 from linkpeek.resources import Resources
 from tests.factories import PaperWorker, make_service
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Put back what a command that was run in this process does when it is told to end."""
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -55,7 +55,8 @@ def imported() -> set[str]:
 def test_what_is_imported_is_declared(module: str) -> None:
     distributions = {normal(name) for name in packages_distributions().get(module, [module])}
     extras = {declared()[name] for name in distributions if name in declared()}
-    assert extras == {OPTIONAL.get(module, "")}
+    # More than one may give it: Paste and PasteDeploy share a name.
+    assert OPTIONAL.get(module, "") in extras
 
 
 def test_constraints_pin_every_requirement() -> None:
