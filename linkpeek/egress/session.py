@@ -20,6 +20,9 @@ from linkpeek.egress.tunnel import Tunnel, Upstream
 
 log = logging.getLogger(__name__)
 
+#: Connections that may wait to be taken.
+BACKLOG = 256
+
 #: A page can provoke refusals by the thousand; the log takes so many of one session.
 MAX_LOGGED = 20
 
@@ -56,7 +59,11 @@ class EgressServer:
         :raises OSError: there is no port or file descriptor left.
         """
         session = EgressSession(self._guard, name=name or secrets.token_hex(4), limits=self._limits)
-        await session.start()
+        try:
+            await session.start()
+        except BaseException:
+            await session.close()
+            raise
         return session
 
 
@@ -86,12 +93,14 @@ class EgressSession:
 
     async def start(self) -> None:
         """Listen on a free port of 127.0.0.1."""
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        self.proxy_url = f"socks5://127.0.0.1:{listener.getsockname()[1]}"
+        # Given a socket, this waits for nothing: it is never open without being ours to close.
         self._server = await self._loop.create_server(
-            lambda: Tunnel(self), "127.0.0.1", 0, family=socket.AF_INET, backlog=256
+            lambda: Tunnel(self), sock=listener, backlog=BACKLOG, start_serving=False
         )
-        port = self._server.sockets[0].getsockname()[1]
-        self.proxy_url = f"socks5://127.0.0.1:{port}"
         self._sweep()
+        await self._server.start_serving()
 
     async def close(self) -> None:
         """Stop listening and cut every tunnel; twice is as good as once."""
@@ -136,12 +145,14 @@ class EgressSession:
     # What the tunnels ask, see tunnel.Keeper.
 
     def opened(self, tunnel: Tunnel) -> bool:
-        """Count a connection in; False (and it ends) where there are too many."""
+        """Count a connection in; False (and it ends) where there are too many, or the session is over."""
         self.last_activity = tunnel.last_activity = self._loop.time()
         self.connections += 1
         self._tunnels.add(tunnel)
         if self.connections > self.limits.connections:
             self._exceed("too-many-connections")
+        if self._server is None:  # it was taken while the session closed
+            return False
         return self.exceeded is None and len(self._tunnels) <= self.limits.open_connections
 
     def closed(self, tunnel: Tunnel) -> None:

@@ -18,7 +18,7 @@ class Keeper(Protocol):
         """Note a new connection; False where there are too many."""
 
     def closed(self, tunnel: "Tunnel") -> None:
-        """Note that a connection has ended."""
+        """Note that both sides of a connection have ended."""
 
     def moved(self, tunnel: "Tunnel", *, incoming: int = 0, outgoing: int = 0) -> None:
         """Count bytes that passed; cuts every tunnel when there are too many."""
@@ -36,6 +36,7 @@ class _Side(asyncio.Protocol):
 
     transport: asyncio.Transport
     peer: "_Side | None" = None
+    is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, which asyncio's servers and connections always give in this type."""
@@ -53,6 +54,7 @@ class _Side(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the other end."""
+        self.is_lost = True
         if self.peer is not None:
             self.peer.transport.close()
 
@@ -75,12 +77,18 @@ class Upstream(_Side):
         self._out(data)
         self._keeper.moved(self._tunnel, incoming=len(data))
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the browser's side too."""
+        super().connection_lost(exc)
+        self._tunnel.side_lost()
+
 
 class Tunnel(_Side):
     """The browser's side: speaks SOCKS5 first, then passes bytes on.
 
     :ivar last_activity: loop time in seconds at which a byte last passed.
-    :ivar ended: set once the connection is gone.
+    :ivar ended: set once both sides are gone. A server that takes nothing holds the one that
+        still has something to send, for as long as it likes, long after the browser has gone.
     """
 
     def __init__(self, keeper: Keeper) -> None:
@@ -91,6 +99,7 @@ class Tunnel(_Side):
         self._greeted = False
         self._task: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
+        self._is_cut = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask the session whether there may be one more connection."""
@@ -150,14 +159,22 @@ class Tunnel(_Side):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the other side, or the attempt to reach it."""
-        self.ended.set()
         if self._task is not None:
             self._task.cancel()
         super().connection_lost(exc)
-        self._keeper.closed(self)
+        if self._is_cut and self._upstream is not None:  # it came about after the cut
+            self._upstream.transport.abort()
+        self.side_lost()
+
+    def side_lost(self) -> None:
+        """See whether the other side has ended as well."""
+        if self.is_lost and (self._upstream is None or self._upstream.is_lost):
+            self.ended.set()
+            self._keeper.closed(self)
 
     def cut(self) -> None:
         """End both sides at once, whatever is still on its way."""
+        self._is_cut = True
         self.transport.abort()
         if self._upstream is not None:
             self._upstream.transport.abort()

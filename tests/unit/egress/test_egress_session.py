@@ -3,10 +3,11 @@
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -420,6 +421,64 @@ class TestClosing:
                     await greet(session)
 
         run(scenario)
+
+    def test_one_that_was_only_just_opened(self) -> None:
+        async def scenario(session: EgressSession) -> None:
+            clients = [await open_client(session) for _ in range(5)]
+            await session.close()
+            for reader, _ in clients:
+                assert await ended(reader) == b""
+
+        run(scenario)
+
+    @pytest.mark.parametrize("limits", [{}, {"idle": 0.1}])
+    def test_a_server_that_takes_nothing_holds_nothing(self, limits: dict[str, float]) -> None:
+        """What was still to be sent to it when the browser hung up must not keep a socket for ever."""
+        may_read = asyncio.Event()
+        got = []
+
+        async def tarpit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            cast(asyncio.Transport, writer.transport).pause_reading()
+            await may_read.wait()
+            cast(asyncio.Transport, writer.transport).resume_reading()
+            got.append(await ended(reader))
+
+        async def scenario(session: EgressSession) -> None:
+            async with Site(tarpit) as site:
+                _, (_, writer) = await connect(session, "127.0.0.1", site.port)
+                (tunnel,) = session._tunnels
+                assert tunnel._upstream is not None
+                while not tunnel._upstream.transport.get_write_buffer_size():
+                    writer.write(bytes(16 * 1024))
+                    await asyncio.sleep(0.001)
+                writer.close()
+                await until(lambda: tunnel.is_lost)
+                assert session.open_connections == 1
+                if limits:
+                    await until(lambda: session.open_connections == 0)
+                await session.close()
+                sent = session.bytes_out
+                may_read.set()
+                await until(lambda: bool(got))
+                assert len(got[0]) < sent
+
+        run(scenario, **limits)
+
+    def test_an_opening_that_is_given_up_leaves_no_socket(self) -> None:
+        async def scenario() -> None:
+            before = len(os.listdir("/proc/self/fd"))
+            server = EgressServer(Guard(ListedResolver({}), ports=None, allow=()))
+            for steps in range(6):
+                opening = asyncio.ensure_future(server.open_session())
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                opening.cancel()
+                for done in await asyncio.gather(opening, return_exceptions=True):
+                    if isinstance(done, EgressSession):
+                        await done.close()
+            assert len(os.listdir("/proc/self/fd")) == before
+
+        finished(scenario())
 
     def test_while_a_name_is_looked_up_and_another_dialled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         waiting = []
