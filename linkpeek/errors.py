@@ -111,6 +111,7 @@ TROUBLES = frozenset(
         "database-unavailable",
         "worker-lost",
         "browser-crashed",
+        "browser-unavailable",
         "picture-lost",
         "internal-error",
     }

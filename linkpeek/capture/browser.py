@@ -63,6 +63,8 @@ class Browser:
         self._ready = ready
         self._starting = asyncio.Lock()
         self._generation: Generation | None = None
+        #: All that are not yet closed: the present one, and retired ones at their last captures.
+        self._living: set[Generation] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
         self.version = ""
@@ -72,14 +74,13 @@ class Browser:
 
         :raises Unavailable: it does not start, and why.
         """
-        await asyncio.to_thread(remove_stale)
         await self._current()
 
     async def capture(self, request: CaptureRequest) -> Capture:
         """Capture a page; the answer comes within ``request.timeout`` seconds, and about a second of grace.
 
         :raises CaptureError: (CaptureTimeout, CaptureRefused) with a code of ``failures``.
-        :raises Unavailable: the browser does not start.
+        :raises Unavailable: ``browser-unavailable``, where it does not start; the log says why.
         """
         started = asyncio.get_running_loop().time()
         if not request.uri.startswith(("http://", "https://")):  # whoever calls: nothing of this machine
@@ -93,6 +94,9 @@ class Browser:
         except TimeoutError:
             self._suspect()
             raise failure("page-timeout") from None
+        except Unavailable as exc:  # what is wrong with this machine is not for whoever asked for a picture
+            log.error("%s", exc.message)
+            raise Unavailable("There is no browser just now.", code="browser-unavailable") from exc
 
     async def _capture(self, request: CaptureRequest, started: float) -> Capture:
         """Capture; once more where the stage turns out to have died before the page was there."""
@@ -120,8 +124,7 @@ class Browser:
         except ProtocolError:
             if generation.chromium.is_running:
                 log.warning("the browser (process %d) does not answer: replacing it", generation.chromium.pid)
-                generation.retired = True
-                await generation.close()
+                await self._end(generation)
 
     async def _stage(self) -> tuple[Generation, Stage]:
         """Give a fresh stage; a browser that cannot make one is replaced, once."""
@@ -153,9 +156,11 @@ class Browser:
             if old is not None:
                 self._retire(old)
                 self._generation = None
+            await asyncio.to_thread(remove_stale)
             chromium = await Chromium.start(self._executable, sandbox=self._sandbox)
             self.version = chromium.version
             self._generation = generation = Generation(chromium, self._egress, self._ready)
+            self._living.add(generation)
             chromium.connection.closed.add_done_callback(lambda _: self._gone(generation))
             return generation
 
@@ -176,12 +181,16 @@ class Browser:
     def _retire(self, generation: Generation) -> None:
         generation.retired = True
         if generation.users == 0:
-            self._later(generation.close())
+            self._later(self._end(generation))
 
     def _leave(self, generation: Generation) -> None:
         generation.users -= 1
         if generation.retired and generation.users == 0:
-            self._later(generation.close())
+            self._later(self._end(generation))
+
+    async def _end(self, generation: Generation) -> None:
+        await generation.close()
+        self._living.discard(generation)
 
     async def _give_back(self, generation: Generation, stage: Stage) -> None:
         """Take the stage down, and the generation too where this was its last capture."""
@@ -200,10 +209,8 @@ class Browser:
         # A start under way comes to its end first, so that nothing of it is left behind.
         async with self._starting:
             self._closed = True
-            generation, self._generation = self._generation, None
-        if generation is not None:
-            generation.retired = True
-            await generation.close()
+            self._generation = None
+        await asyncio.gather(*map(self._end, self._living))
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 

@@ -64,6 +64,16 @@ class Cage:
         """Kill every process in the group, however it may have left its process group."""
         self._limit("cgroup.kill", "1")
 
+    @property
+    def is_populated(self) -> bool:
+        """Whether a process of the group still lives; False where there is no group."""
+        if self.path is None:
+            return False
+        try:
+            return "populated 1" in (self.path / "cgroup.events").read_text()
+        except OSError:
+            return False
+
     def remove(self) -> None:
         """Remove the group; may be repeated."""
         if self.path is not None:

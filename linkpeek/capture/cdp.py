@@ -56,17 +56,21 @@ class Connection:
         self._sessions: dict[str, Session] = {}
         self._last_id = 0
         self._writer: asyncio.WriteTransport | None = None
-        self._reader: asyncio.ReadTransport | None = None
+        self._transports: list[asyncio.BaseTransport] = []
         self.browser = Session(self, None)
 
-    @classmethod
-    async def open(cls, read_fd: int, write_fd: int) -> "Connection":
+    async def open(self, read_fd: int, write_fd: int) -> None:
         """Take over two pipe ends: what the browser writes, and what it reads."""
         loop = asyncio.get_running_loop()
-        self = cls()
-        self._reader, _ = await loop.connect_read_pipe(lambda: _Reading(self), io.FileIO(read_fd, "r"))
-        self._writer, _ = await loop.connect_write_pipe(lambda: _Writing(self), io.FileIO(write_fd, "w"))
-        return self
+        reading = loop.connect_read_pipe(lambda: _Reading(self), io.FileIO(read_fd, "r"))
+        writing = loop.connect_write_pipe(lambda: _Writing(self), io.FileIO(write_fd, "w"))
+        _, (self._writer, _) = await asyncio.gather(reading, writing)
+
+    def keep(self, transport: asyncio.BaseTransport) -> None:
+        """Take a pipe's transport, to close it with the connection."""
+        self._transports.append(transport)
+        if self.is_closed:  # not at once: the transport is still being set up
+            asyncio.get_running_loop().call_soon(transport.close)
 
     @property
     def is_closed(self) -> bool:
@@ -89,9 +93,8 @@ class Connection:
         if self.closed.done():
             return
         self.closed.set_result(None)
-        for transport in (self._writer, self._reader):
-            if transport is not None:
-                transport.close()
+        for transport in self._transports:
+            transport.close()
         calls, self._calls = self._calls, {}
         for answer in calls.values():
             if not answer.done():
@@ -190,6 +193,9 @@ class _Reading(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._size = 0
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._connection.keep(transport)
+
     def data_received(self, data: bytes) -> None:
         *ends, rest = data.split(b"\0")
         for end in ends:
@@ -216,6 +222,9 @@ class _Writing(asyncio.BaseProtocol):
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._connection.keep(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connection.close()

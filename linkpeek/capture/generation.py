@@ -24,6 +24,7 @@ class Generation:
         self._taken = 0
         self._egress = egress
         self._ready: list[asyncio.Task[Stage]] = []
+        self._dropped: asyncio.Task[None] | None = None
         self._wanted = ready
         browser = chromium.connection.browser
         browser.on("Target.targetCreated", self._refuse_window)
@@ -61,6 +62,8 @@ class Generation:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
             self._ready.append(waiting)
+            if self._dropped is not None:
+                self._drop()
             raise
 
     def _refuse_window(self, params: dict[str, Any]) -> None:
@@ -80,11 +83,21 @@ class Generation:
     async def close(self) -> None:
         """Drop the stages in waiting and end the browser."""
         self.retired = True
+        dropped = self._drop()
+        await self.chromium.close()
+        await dropped
+
+    def _drop(self) -> "asyncio.Task[None]":
+        """Take down the stages in waiting, those still being built too."""
         ready, self._ready = self._ready, []
         for waiting in ready:
             waiting.cancel()
-        await self.chromium.close()
-        for stage in await asyncio.gather(*ready, return_exceptions=True):
-            if isinstance(stage, Stage):
-                with contextlib.suppress(Exception):
-                    await stage.strike()
+        self._dropped = asyncio.get_running_loop().create_task(_strike(ready))
+        return self._dropped
+
+
+async def _strike(ready: "list[asyncio.Task[Stage]]") -> None:
+    for stage in await asyncio.gather(*ready, return_exceptions=True):
+        if isinstance(stage, Stage):
+            with contextlib.suppress(Exception):
+                await stage.strike()

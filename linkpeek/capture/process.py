@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from linkpeek.capture import flags
 from linkpeek.capture.cage import Cage
@@ -36,17 +37,18 @@ class Chromium:
     :ivar version: its own name and version, such as ``HeadlessChrome/1.2.3.4``.
     """
 
-    def __init__(self, spawned: Spawned, connection: Connection, profile: Profile, cage: Cage) -> None:
+    def __init__(self, spawned: Spawned, profile: Profile, cage: Cage) -> None:
         self._process = spawned.process
         self._profile = profile
         self._cage = cage
         self._complaints = _Complaints()
-        self.connection = connection
+        self._closing: asyncio.Task[None] | None = None
+        self.connection = Connection()
         self.version = ""
 
     @classmethod
     async def start(cls, executable: Path, *, sandbox: bool, folder: Path | None = None) -> "Chromium":
-        """Start a browser and wait for its first answer.
+        """Start a browser and wait for its first answer; whoever gives up waiting leaves nothing behind.
 
         :param sandbox: False only where the process is root.
         :param folder: where its throw-away folder is made; the system's temp folder when None.
@@ -61,23 +63,28 @@ class Chromium:
                 environment=flags.environment(profile.path),
                 folder=profile.path,
             )
-        except Unavailable:
+        except BaseException:
             profile.remove()
             cage.remove()
             raise
-        cage.take(spawned.process.pid)
-        self = cls(spawned, await Connection.open(spawned.answers, spawned.commands), profile, cage)
+        self = cls(spawned, profile, cage)
         try:
-            await self._greet(spawned.errors)
+            cage.take(self.pid)
+            # Whoever gives up: the pipes are taken over, so that there is someone to close them.
+            await asyncio.shield(self._take_pipes(spawned))
+            await self._greet()
         except BaseException:
             await self.close()
             raise
         return self
 
-    async def _greet(self, errors: int) -> None:
-        """Wait until the browser answers, and keep what it complains of meanwhile."""
-        loop = asyncio.get_running_loop()
-        await loop.connect_read_pipe(lambda: self._complaints, io.FileIO(errors, "r"))
+    def _take_pipes(self, spawned: Spawned) -> "asyncio.Future[Any]":
+        return asyncio.gather(
+            self.connection.open(spawned.answers, spawned.commands), self._complaints.read(spawned.errors)
+        )
+
+    async def _greet(self) -> None:
+        """Wait until the browser answers."""
         try:
             version = await self.connection.browser.call("Browser.getVersion", limit=START_TIMEOUT)
         except ProtocolError as exc:
@@ -97,13 +104,22 @@ class Chromium:
         return not self.connection.is_closed
 
     async def close(self) -> None:
-        """Kill every process of the browser and remove its folder; may be repeated."""
+        """Kill every process of the browser and remove its folder; may be repeated.
+
+        Once begun, this goes on to its end, whoever gives up waiting for it.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self.connection.close()
         deadline = time.monotonic() + END_TIMEOUT
         while self._kill() and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells when a group is empty
             await asyncio.sleep(END_PAUSE)
+        self._complaints.close()
         self._cage.remove()
-        self._profile.remove()
+        await asyncio.to_thread(self._profile.remove)
 
     def _kill(self) -> bool:
         """Kill what is left; whether anything was.
@@ -116,7 +132,7 @@ class Chromium:
         self._cage.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        if not _has_ended(self.pid) or _others(self.pid):
+        if not _has_ended(self.pid) or _others(self.pid) or self._cage.is_populated:
             return True
         self._process.wait()
         return False
@@ -127,13 +143,26 @@ class _Complaints(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._tail = b""
+        self._transport: asyncio.BaseTransport | None = None
         self._ended = asyncio.Event()
+
+    async def read(self, fd: int) -> None:
+        """Take over our end of the pipe that the browser writes to."""
+        await asyncio.get_running_loop().connect_read_pipe(lambda: self, io.FileIO(fd, "r"))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-COMPLAINTS:]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended.set()
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._transport is not None:
+            self._transport.close()
 
     async def ended(self, seconds: float) -> None:
         """Wait until all is said, but not longer than so many seconds."""

@@ -33,7 +33,7 @@ def spawn(
     :param folder: its working directory.
     :raises Unavailable: it cannot be started.
     """
-    (commands_out, commands), (answers, answers_in), (errors, errors_in) = os.pipe(), os.pipe(), os.pipe()
+    (commands_out, commands), (answers, answers_in), (errors, errors_in) = _pipes(3)
     pipes = (str(commands_out), str(answers_in))
     become = [python(), "-I", "-S", shim.__file__, str(os.getpid()), *pipes, *limits]
     try:
@@ -55,6 +55,19 @@ def spawn(
         for fd in (commands_out, answers_in, errors_in):
             os.close(fd)
     return Spawned(process, commands, answers, errors)
+
+
+def _pipes(amount: int) -> list[tuple[int, int]]:
+    """Make pipes, all or none of them."""
+    pipes: list[tuple[int, int]] = []
+    try:
+        for _ in range(amount):
+            pipes.append(os.pipe())
+    except OSError as exc:
+        for fd in (end for pipe in pipes for end in pipe):
+            os.close(fd)
+        raise Unavailable(f"The browser does not start: {exc}") from exc
+    return pipes
 
 
 def python() -> str:

@@ -14,6 +14,7 @@ from linkpeek.resources import Resources
 from linkpeek.worker import CaptureWorker
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @click.command()
@@ -27,12 +28,17 @@ def worker(resources: Resources, die_with_parent: bool) -> None:
     if die_with_parent:
         _die_with_parent()
     # Until Celery listens to signals itself, a stop is an exception, so that the browser is closed.
-    signal.signal(signal.SIGTERM, _stop)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _stop)
     setup_logging(str(resources.settings.ini_file))
     CaptureWorker(resources).run()
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    # A second one, which would cut the closing short, says nothing new: a terminal and
+    # whoever started us may both send one.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise SystemExit(0)
 
 

@@ -97,6 +97,7 @@ ADVICE: dict[str, Advice] = {
     ),
     # The service
     "browser-crashed": Advice(503, "The browser stopped while it had the page open.", _LATER),
+    "browser-unavailable": Advice(503, "The browser that takes the pictures does not start.", _LATER),
     "worker-lost": Advice(503, "Taking the picture was interrupted.", _LATER),
     "picture-lost": Advice(503, "The stored picture was lost.", "Take it again."),
     "storage-full": Advice(503, "There is no room for more pictures.", "Its operator has to make some."),

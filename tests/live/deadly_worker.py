@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from linkpeek.capture import pipeline
+from linkpeek.capture import pipeline, profile
 from linkpeek.capture.pipeline import Pipeline
+from linkpeek.capture.process import Chromium
 from linkpeek.cli import main
 from linkpeek.engine import Engine
 from linkpeek.services.captures import CaptureService
@@ -41,6 +42,8 @@ def after(owner: Any, name: str) -> None:
 
 
 STAGES: dict[str, Callable[[], None]] = {
+    "making a folder": lambda: before(profile, "_lock"),
+    "starting the browser": lambda: before(Chromium, "_greet"),
     "claimed": lambda: before(Engine, "capture"),
     "navigating": lambda: before(Pipeline, "_judge_navigation"),
     "taking the picture": lambda: before(pipeline, "expose"),
@@ -48,6 +51,8 @@ STAGES: dict[str, Callable[[], None]] = {
     "half stored": lambda: before(FileStorage, "_move"),
     "stored, not recorded": lambda: after(FileStorage, "put"),
     "recorded": lambda: after(CaptureService, "finish"),
+    "failing": lambda: before(CaptureService, "fail"),
+    "failed": lambda: after(CaptureService, "fail"),
 }
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from linkpeek.capture import Browser, Capture
+from linkpeek.capture import Browser, Capture, find_executable
+from linkpeek.capture.process import Chromium
 from linkpeek.errors import CaptureError, Unavailable
 from tests.live.capturing import (
     IS_ROOT,
@@ -212,13 +213,15 @@ def test_sandbox_is_on_for_an_ordinary_user(site: Site, nobodys_folder: Path) ->
         pid = int(owner.stdout.readline())
         assert eventually(lambda: any("--type=renderer" in p.cmdline() for p in family(pid)))
         renderers = [p for p in family(pid) if "--type=renderer" in p.cmdline()]
-        status = Path(f"/proc/{renderers[0].pid}/status").read_text()
+        status = Path(f"/proc/{renderers[0].pid}/status")
+        assert eventually(lambda: "Seccomp:\t2" in status.read_text()), (
+            "one that has only just begun is not shut in yet"
+        )
         commands = [p.cmdline() for p in family(pid)]
         titles = {owner.stdout.readline().strip() for _ in range(2)}
 
     assert titles == {"A static page", "Slow"}
     assert not any("--no-sandbox" in command for command in commands)
-    assert "Seccomp:\t2" in status
     assert throw_away_folders(nobodys_folder) == []
 
 
@@ -235,6 +238,78 @@ def test_browser_that_does_not_start_says_why(loop: Loop, tmp_path: Path) -> Non
 
 async def start(browser: Browser) -> None:
     await browser.start()
+
+
+def test_start_that_is_given_up_leaves_nothing(loop: Loop, temp_folder: Path) -> None:
+    """By a stop signal or a time limit, at whatever moment."""
+
+    async def give_up(steps: int) -> None:
+        starting = asyncio.create_task(Chromium.start(find_executable(), sandbox=not IS_ROOT))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    loop.run(asyncio.to_thread(lambda: None))
+    before = descriptors(), psutil.Process().children()
+    for steps in range(8):
+        loop.run(give_up(steps))
+        assert throw_away_folders(temp_folder) == []
+        assert eventually(lambda: (descriptors(), psutil.Process().children()) == before)
+
+
+def test_closing_that_is_given_up_goes_on(loop: Loop, temp_folder: Path) -> None:
+    async def give_up() -> list[psutil.Process]:
+        chromium = await Chromium.start(find_executable(), sandbox=not IS_ROOT)
+        processes = family(chromium.pid)
+        closing = asyncio.create_task(chromium.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        return processes
+
+    processes = loop.run(give_up())
+    assert eventually(lambda: not alive(processes) and not throw_away_folders(temp_folder))
+
+
+def test_retired_browser_goes_with_the_rest(loop: Loop, site: Site, temp_folder: Path) -> None:
+    """One that is at its last capture while the next takes the new ones."""
+
+    async def stop_between() -> list[psutil.Process]:
+        browser = Browser(find_executable(), egress=egress(), sandbox=not IS_ROOT, recycle_after=1)
+        captures = [
+            asyncio.create_task(outcome_of(browser, request(site.url("/never"), limit=30))) for _ in range(2)
+        ]
+        assert await asyncio.to_thread(eventually, lambda: site.hits["/never"] == before + 2)
+        processes = psutil.Process().children(recursive=True)
+        assert len(throw_away_folders(temp_folder)) == 2
+        await browser.close()
+        assert all(isinstance(outcome, CaptureError) for outcome, _ in await asyncio.gather(*captures))
+        return processes
+
+    before = site.hits["/never"]
+    assert alive(loop.run(stop_between())) == []
+    assert throw_away_folders(temp_folder) == []
+
+
+def descriptors() -> int:
+    return psutil.Process().num_fds()
+
+
+def test_no_room_for_a_browser_is_told_and_passes(
+    loop: Loop, site: Site, temp_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_browser(loop) as browser:
+        with monkeypatch.context() as patch:
+            patch.setattr("tempfile.tempdir", str(temp_folder / "missing"))
+            os.kill(browser.pids[0], signal.SIGKILL)
+            assert eventually(lambda: not psutil.pid_exists(browser.pids[0]) if browser.pids else True)
+            with pytest.raises(Unavailable) as caught:
+                loop.run(browser.capture(request(site.url("/static"))))
+        assert caught.value.code == "browser-unavailable"
+        assert "missing" not in caught.value.message, "what clients are told says nothing of the machine"
+        assert loop.run(browser.capture(request(site.url("/static")))).title == "A static page"
 
 
 def test_limits_are_on_every_process(loop: Loop, site: Site) -> None:

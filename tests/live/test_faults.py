@@ -41,6 +41,9 @@ IN_TIME = 12
 DISK = 64
 WAIT, CAPTURE_TIMEOUT = 2, 5
 
+#: Moments before a worker has claimed anything, and after it is done.
+ONE_ATTEMPT = ("making a folder", "starting the browser", "recorded", "failed")
+
 WORKER_INI = """\
 [app:main]
 use = egg:linkpeek
@@ -186,7 +189,8 @@ class TestKilledWorkers:
     @pytest.mark.parametrize("stage", STAGES)
     def test_nothing_is_lost_and_nothing_is_left(self, tmp_path: Path, site: Site, stage: str) -> None:
         resources = make_service(tmp_path, egress_allow="127.0.0.0/8", egress_ports="*")
-        snapshot_id = queue(resources, site.url(f"/static?{stage[:4]}"))
+        page = "/204" if stage.startswith("fail") else "/static"
+        snapshot_id = queue(resources, site.url(f"{page}?{stage[:4]}"))
         temporary = tmp_path / "tmp"
         temporary.mkdir()
         with started(tmp_path, "tests.live.deadly_worker", stage) as deadly:
@@ -197,12 +201,16 @@ class TestKilledWorkers:
         with started(tmp_path, "linkpeek", "worker") as worker:
             wait_until(lambda: beats(resources, worker.pid), 30, "it is at work")
             snapshot = wait_until(lambda: ended(resources, snapshot_id), 30, "the capture ends")
-            assert (snapshot.state, snapshot.attempts) == (State.READY, 1 if stage == "recorded" else 2)
-            assert resources.storage.get(master_path(snapshot.token)).startswith(b"\x89PNG")
+            assert snapshot.attempts == (1 if stage in ONE_ATTEMPT else 2)
+            if page == "/static":
+                assert snapshot.state == State.READY
+                assert resources.storage.get(master_path(snapshot.token)).startswith(b"\x89PNG")
+            else:
+                assert (snapshot.state, snapshot.error_code) == (State.FAILED, "no-content")
             worker.terminate()
             assert worker.wait(10) == 0
         assert resources.storage.sweep_temporary(0) == (stage == "half stored")
-        assert not list(temporary.glob("linkpeek-*/*"))
+        assert not list(temporary.glob("linkpeek-*"))
         resources.close()
 
 

@@ -297,6 +297,24 @@ def test_a_worker_that_cannot_start_says_why(
     assert word in lines[-1].lower()
 
 
+def test_signals_while_the_browser_starts(
+    service: Resources, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal's INT and then the TERM of whoever started the worker: the second cuts nothing short."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    worker = start(wait=False)
+    browser = wait_until(lambda: named(family(worker), "--headless "), 20, "the browser is started")
+    for process in browser:  # it does not answer, so the worker waits for it
+        process.suspend()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+        worker.send_signal(number)
+    assert worker.wait(10) == 0
+    assert not alive(browser)
+    assert not list(temporary.glob("linkpeek-*"))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
 def test_root_is_refused_unless_told_otherwise(service: Resources, tmp_path: Path) -> None:
     ini = tmp_path / "plain.ini"

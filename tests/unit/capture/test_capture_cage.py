@@ -66,3 +66,14 @@ def test_groups_of_dead_workers_are_removed(group: Path) -> None:
     assert not dead.exists()
     assert living.exists()
     built.remove()
+
+
+def test_tells_whether_anything_lives_in_it(group: Path) -> None:
+    built = Cage.build()
+    assert built.path is not None
+    assert not built.is_populated, "nobody can tell"
+    for populated in (True, False):
+        (built.path / "cgroup.events").write_text(f"populated {populated:d}\nfrozen 0\n")
+        assert built.is_populated is populated
+
+    assert not Cage(None).is_populated

@@ -40,7 +40,8 @@ def with_browser(test: Callable[[Connection, FakeBrowser], Awaitable[None]]) -> 
 
     async def run() -> None:
         fake = FakeBrowser()
-        connection = await Connection.open(fake.read_fd, fake.write_fd)
+        connection = Connection()
+        await connection.open(fake.read_fd, fake.write_fd)
         try:
             await test(connection, fake)
         finally:

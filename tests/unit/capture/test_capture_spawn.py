@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -91,6 +92,26 @@ def test_no_folder_is_unavailable_and_leaves_nothing_open(tmp_path: Path) -> Non
 
     with pytest.raises(Unavailable, match="does not start"):
         start("true", tmp_path / "missing")
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("made", [0, 1, 2])
+def test_no_pipes_is_unavailable_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: int
+) -> None:
+    pipe, pipes = os.pipe, []
+
+    def scarce() -> tuple[int, int]:
+        if len(pipes) == made:
+            raise OSError(errno.EMFILE, "Too many open files")
+        pipes.append(pipe())
+        return pipes[-1]
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(os, "pipe", scarce)
+
+    with pytest.raises(Unavailable, match="Too many open files"):
+        start("true", tmp_path)
     assert os.listdir("/proc/self/fd") == before
 
 
