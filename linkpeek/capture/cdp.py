@@ -30,6 +30,9 @@ COMMAND_TIMEOUT = 15.0
 #: wanted, a picture of 3840 x 16384 pixels of noise, has about 340 MB as base64.
 MAX_MESSAGE = 400 * 1024 * 1024
 
+#: What an event begins with, as Chromium writes it; its name follows, and a quote.
+_EVENT = b'{"method":"'
+
 
 class ProtocolError(Exception):
     """The browser answered a command with an error."""
@@ -54,6 +57,7 @@ class Connection:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._calls: dict[int, Answer] = {}
         self._sessions: dict[str, Session] = {}
+        self._wanted: set[bytes] = set()
         self._last_id = 0
         self._writer: asyncio.WriteTransport | None = None
         self._transports: list[asyncio.BaseTransport] = []
@@ -81,6 +85,10 @@ class Connection:
         """Give the session that Chromium named so in ``Target.attachToTarget``."""
         session = self._sessions[session_id] = Session(self, session_id)
         return session
+
+    def want(self, event: str) -> None:
+        """Let events of this name be read; all others are dropped unread, and they are most."""
+        self._wanted.add(event.encode())
 
     def forget(self, session: "Session") -> None:
         """Drop a session: what still comes for it goes nowhere."""
@@ -120,6 +128,8 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Take one message of the browser, without its NUL."""
+        if data.startswith(_EVENT) and data[len(_EVENT) : data.find(b'"', len(_EVENT))] not in self._wanted:
+            return
         try:
             message = json.loads(data)
         except ValueError:
@@ -155,6 +165,7 @@ class Session:
     def on(self, event: str, handler: Handler) -> None:
         """Call ``handler`` with the parameters of each such event; one handler an event."""
         self.handlers[event] = handler
+        self.connection.want(event)
 
     def dispatch(self, event: str, params: dict[str, Any]) -> None:
         """Hand an event to its handler; a handler's bug never stops the reading."""

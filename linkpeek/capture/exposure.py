@@ -47,11 +47,13 @@ async def expose(page: Page, viewport: Viewport, extent: Extent) -> Shot:
         await page.evaluate(scripts.FREEZE, page.deadline.patience(), world)
     area, truncated = await _area(page, viewport) if extent is Extent.FULL else ({}, False)
     image = await _image(page, {"optimizeForSpeed": extent is Extent.VIEWPORT, **area})
-    title = None
-    if world is not None:
-        title = await page.evaluate(scripts.TITLE, page.deadline.patience(), world)
-    title = clean(title) if isinstance(title, str) else ""
-    return Shot(image, truncated, title, page.watch.uri, page.watch.status)
+    return Shot(image, truncated, await _title(page), page.watch.uri, page.watch.status)
+
+
+async def _title(page: Page) -> str:
+    """Ask the browser, which knows the title even of a page that does not answer any more."""
+    history = await page.ask("Page.getNavigationHistory", page.deadline.patience())
+    return clean(history["entries"][history["currentIndex"]]["title"]) if history else ""
 
 
 async def _area(page: Page, viewport: Viewport) -> tuple[dict[str, Any], bool]:

@@ -4,9 +4,6 @@ An isolated world sees the page's document but none of its variables: a page tha
 replaced ``Array`` or ``requestAnimationFrame`` cannot lead these astray.
 """
 
-#: Gives the title. Named elements can shadow ``document.title``, so the getter itself is asked.
-TITLE = "Object.getOwnPropertyDescriptor(Document.prototype, 'title').get.call(document).slice(0, 2000)"
-
 #: Ends what moves and hides the caret. Endless animations stop where they are, others
 #: jump to their end.
 FREEZE = """(() => {

@@ -20,6 +20,8 @@ async def dial(addresses: Sequence[IPAddress], port: int) -> socket.socket:
 
     :raises OSError: none of them took the connection.
     """
+    if len(addresses) == 1:  # the usual case has nothing to race
+        return await _connect(addresses[0], port)
     race = _Race(port)
     try:
         return await race.run(addresses[:MAX_ATTEMPTS])

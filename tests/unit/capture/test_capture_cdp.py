@@ -25,7 +25,8 @@ class FakeBrowser:
         return [json.loads(part) for part in data.split(b"\0")[:amount]]
 
     def say(self, *messages: object) -> None:
-        self.raw(b"".join(json.dumps(message).encode() + b"\0" for message in messages))
+        # Without spaces, as Chromium does.
+        self.raw(b"".join(json.dumps(one, separators=(",", ":")).encode() + b"\0" for one in messages))
 
     def raw(self, data: bytes) -> None:
         os.write(self._their_end, data)
@@ -125,6 +126,18 @@ def test_events_reach_the_handlers_of_their_session_only() -> None:
         )
         await asyncio.wait_for(done.wait(), 5)
         assert seen == [("two", {"n": 1})]
+
+    with_browser(test)
+
+
+def test_events_that_nobody_waits_for_are_not_even_read(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(connection: Connection, fake: FakeBrowser) -> None:
+        done = asyncio.Event()
+        connection.session("1").on("E.wanted", lambda _: done.set())
+        fake.raw(b'{"method":"E.unwanted",not JSON\0{"method":"E.wanted",not JSON either\0')
+        fake.say({"method": "E.wanted", "params": {}, "sessionId": "1"})
+        await asyncio.wait_for(done.wait(), 5)
+        assert len(caplog.records) == 1
 
     with_browser(test)
 

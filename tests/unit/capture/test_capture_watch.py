@@ -1,11 +1,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
 from linkpeek.capture import watch as module
-from linkpeek.capture.cdp import Session
+from linkpeek.capture.cdp import Connection, Session
 from linkpeek.capture.watch import Watch
 from linkpeek.errors import CaptureError
 
@@ -16,7 +17,7 @@ class FakeSession(Session):
     """A session that keeps what is sent instead of sending it."""
 
     def __init__(self) -> None:
-        self.handlers = {}
+        super().__init__(create_autospec(Connection, instance=True), "S")
         self.sent: list[tuple[str, dict[str, Any]]] = []
 
     def post(self, method: str, **params: Any) -> Any:
