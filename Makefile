@@ -26,8 +26,8 @@ endif
 # its own, and the database of many machines; of systemd, they only ask what it makes of a unit.
 TEST_PACKAGES := $(RUN_PACKAGES) nginx-light|nginx php-cli nodejs curl git iproute2 util-linux procps postgresql \
 	logrotate systemd debootstrap wrk
-# One of the servers that are compared is compiled with libev.
-BENCH_PACKAGES := $(TEST_PACKAGES) libev-dev
+# One of the servers that are compared is compiled with libev; the documentation is captured.
+BENCH_PACKAGES := $(TEST_PACKAGES) libev-dev python3-doc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -20,7 +20,7 @@ from benchmarks import Result, machine, plots, report
 from benchmarks.service import CHECKOUT
 
 #: In the order in which they run; the longest first.
-PARTS = ("servers", "legacy", "stack", "scale", "latency")
+PARTS = ("servers", "captures", "legacy", "stack", "scale", "latency")
 
 
 def main() -> int:

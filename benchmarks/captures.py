@@ -167,21 +167,13 @@ def tables(result: Result) -> dict[str, str]:
             for name, found in rows
         ],
     )
-    return {"captures": rates, "capture_latency": latencies, "capture_cost": costs}
+    found = {"captures rate": rates, "captures latency": latencies, "captures cost": costs}
+    missing = [f"Not measured: {name} ({why})." for name, why in result["missing"].items()]
+    return found | ({"captures missing": "\n".join(missing)} if missing else {})
 
 
 def _whole_or_none(value: float | None) -> str:
     return "" if value is None else whole(value)
-
-
-def measure(quick: bool) -> Result:
-    """Measure; see ``run``."""
-    return run(quick)
-
-
-def table(result: Result) -> str:
-    """Lay all figures out as one text."""
-    return "\n\n".join(tables(result).values())
 
 
 if __name__ == "__main__":

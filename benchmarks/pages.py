@@ -1,7 +1,7 @@
 """Pages to capture: a real documentation set, one that is all pictures and one that is all script.
 
-The documentation is Python's, as Debian's package python3.11-doc installs it; where
-that is not installed, pages of the tests stand in. Nginx serves everything on loopback.
+The documentation is Python's, as Debian's python3-doc (python3.11-doc in Debian 12) installs
+it; where that is not, pages of the tests stand in. Nginx serves everything on loopback.
 """
 
 import io
@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks.load import stop
 from benchmarks.service import CHECKOUT, free_port, listens, wait_until
 
-DOCS = Path("/usr/share/doc/python3.11/html")
+DOCS = "python3.*/html/library"
 FALLBACK = CHECKOUT / "tests" / "live" / "pages"
 #: Bytes: a page of the documentation that is larger is left out.
 MOST_BYTES = 300_000
@@ -98,7 +98,7 @@ def serve(folder: Path) -> Iterator[str]:
 def choose(amount: int) -> list[str]:
     """Give paths of so many pages, the same and in the same order every time."""
     source = _source()
-    places = source.glob("library/*.html" if source == DOCS else "*.html")
+    places = source.glob("*.html" if source == FALLBACK else "library/*.html")
     docs = sorted(f"docs/{path.relative_to(source)}" for path in places if path.stat().st_size < MOST_BYTES)
     random.Random(1).shuffle(docs)
     chosen = []
@@ -123,7 +123,7 @@ def kinds(uris: Sequence[str]) -> dict[str, int]:
 
 
 def _source() -> Path:
-    return DOCS if DOCS.is_dir() else FALLBACK
+    return next((path.parent for path in Path("/usr/share/doc").glob(DOCS)), FALLBACK)
 
 
 def _make(folder: Path) -> None:

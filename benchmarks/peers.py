@@ -151,8 +151,14 @@ def others(executable: Path, folder: Path) -> tuple[list[Peer], dict[str, str]]:
         try:
             found += install(executable, folder)
         except (OSError, subprocess.SubprocessError) as exc:
-            missing |= dict.fromkeys(names, f"could not be installed: {exc}")
+            missing |= dict.fromkeys(names, f"could not be installed: {_why(exc)}")
     return found, missing
+
+
+def _why(exc: Exception) -> str:
+    """Give the last line that a failed command wrote."""
+    said = getattr(exc, "stderr", None) or str(exc)
+    return str(said).strip().splitlines()[-1]
 
 
 @contextmanager
@@ -209,6 +215,7 @@ def _shot_scraper(executable: Path, folder: Path) -> list[Peer]:
 
 
 _WHERE = """
+import re
 from playwright.sync_api import Error, sync_playwright
 with sync_playwright() as playwright:
     try:

@@ -23,7 +23,14 @@ OURS, OTHERS = "#c0392b", ("#2c3e50", "#2980b9", "#16a085", "#8e44ad", "#d35400"
 
 def write(results: Result, folder: Path) -> None:
     """Draw what there are results of into a folder."""
-    for name, draw in {"servers": _servers, "legacy": _legacy, "scale": _scale, "latency": _latency}.items():
+    drawings = {
+        "servers": _servers,
+        "captures": _captures,
+        "legacy": _legacy,
+        "scale": _scale,
+        "latency": _latency,
+    }
+    for name, draw in drawings.items():
         if name in results["parts"]:
             figure = draw(results["parts"][name]["result"])
             figure.savefig(folder / f"performance-{name}.svg", format="svg", metadata={"Date": None})
@@ -60,6 +67,31 @@ def _servers(result: Result) -> Figure:
             axes.set_xlabel("connections" if row else "")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _captures(result: Result) -> Figure:
+    """Captures a second and latency by captures at once."""
+    figure, (rate, latency) = _axes(2)
+    for number, (name, found) in enumerate(result["peers"].items()):
+        for axes, key in ((rate, "per_second"), (latency, "p50_ms")):
+            axes.plot(
+                [int(count) for count in found[key]],
+                list(found[key].values()),
+                marker="o",
+                markersize=3,
+                label=name,
+                color=OURS if number == 0 else OTHERS[(number - 1) % len(OTHERS)],
+                linewidth=2 if number == 0 else 1,
+            )
+    for axes, title in ((rate, "captures a second"), (latency, "p50 latency, ms")):
+        axes.set(xscale="log", xticks=[1, 2, 4, 8], xticklabels=["1", "2", "4", "8"], xlabel="at once")
+        axes.set_ylim(bottom=0)
+        axes.minorticks_off()
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.3)
+    handles, labels = rate.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

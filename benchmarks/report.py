@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks import Result, latency, legacy, scale, servers, stack
+from benchmarks import Result, captures, latency, legacy, scale, servers, stack
 from benchmarks.service import CHECKOUT
 from benchmarks.text import grid
 
@@ -17,7 +17,14 @@ DOCUMENT, RESULTS = "performance.md", "performance.json"
 #: Stands where a table should be that these results have no figures for.
 MISSING = "Not measured yet."
 _PLACE = re.compile(r"(<!-- table: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_PARTS = {"servers": servers, "legacy": legacy, "stack": stack, "scale": scale, "latency": latency}
+_PARTS = {
+    "servers": servers,
+    "captures": captures,
+    "legacy": legacy,
+    "stack": stack,
+    "scale": scale,
+    "latency": latency,
+}
 
 
 def tables(results: Result) -> dict[str, str]:
