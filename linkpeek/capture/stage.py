@@ -25,10 +25,18 @@ CALM = [{"name": "prefers-reduced-motion", "value": "reduce"}]
 
 #: Runs before any of the page's own scripts, in every frame. A service worker would
 #: outlive its page for nothing: each capture starts and ends with an empty context.
+#: Dialogs are answered before they open: a page that opens them without end can hardly be
+#: stopped, for between two of them it hears nothing. One that finds another way to open
+#: them is answered by ``watch``.
 BEFORE = """(() => {
   if (navigator.serviceWorker) {
     const refuse = () => Promise.reject(new DOMException('Not supported here', 'SecurityError'));
     Object.defineProperty(ServiceWorkerContainer.prototype, 'register', {value: refuse});
+  }
+  const answers = {alert: () => {}, confirm: () => false, prompt: () => null, print: () => {}};
+  for (const name in answers) {
+    const value = answers[name].bind();
+    Object.defineProperty(window, name, {value, writable: true, enumerable: true, configurable: true});
   }
 })()"""
 

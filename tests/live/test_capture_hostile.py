@@ -134,7 +134,7 @@ def test_page_that_is_too_large(loop: Loop, browser: Browser, site: Site) -> Non
 
 
 def test_dialogs_are_dismissed(loop: Loop, browser: Browser, site: Site) -> None:
-    assert loop.run(browser.capture(request(site.url("/few-alerts")))).title == "false/null"
+    assert loop.run(browser.capture(request(site.url("/few-alerts")))).title == "false/null/false"
 
 
 def test_no_popup_opens(loop: Loop, browser: Browser, site: Site) -> None:
