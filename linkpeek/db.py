@@ -120,6 +120,19 @@ def file_identity(path: str) -> tuple[int, int] | None:
     return None
 
 
+def require_writable_folder(engine: Engine) -> None:
+    """See to it that SQLite can keep its files; other databases are on their own.
+
+    :raises ConfigurationError: the folder is read-only, or another user's.
+    """
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    folder = os.path.dirname(os.path.abspath(file)) if file and file != ":memory:" else None
+    if folder is not None and os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"the database's folder {folder} cannot be written to: it is read-only, or another user's"
+        )
+
+
 def make_sessions(engine: Engine) -> sessionmaker[Session]:
     """Make the session factory of an engine."""
     return sessionmaker(engine, expire_on_commit=False)

@@ -10,7 +10,7 @@ from functools import cached_property
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from linkpeek.db import make_engine, make_sessions
+from linkpeek.db import make_engine, make_sessions, require_writable_folder
 from linkpeek.migrations import require_current
 from linkpeek.ratelimit_storage import DatabaseStorage
 from linkpeek.security import SecretBox
@@ -121,9 +121,10 @@ class Resources:
     def require_ready(self) -> None:
         """See to it that the service was initialised, and leave no connection open.
 
-        :raises ConfigurationError: saying to run ``linkpeek init``.
+        :raises ConfigurationError: saying to run ``linkpeek init``, or which folder is read-only.
         """
         _ = self.box
+        require_writable_folder(self.engine)
         require_current(self.engine)
         self.close()
 

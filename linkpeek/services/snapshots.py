@@ -151,9 +151,16 @@ class SnapshotService:
         Its end is set back, so that it does not count as a failure of the page
         and hold up the next capture.
         """
+        self._lose(Snapshot.id == snapshot_id)
+
+    def damaged(self, token: str) -> None:
+        """Take a snapshot out of use one of whose pictures is garbage; see ``lost``."""
+        self._lose(Snapshot.token == token)
+
+    def _lose(self, which: sa.ColumnElement[bool]) -> None:
         self._session.execute(
             sa.update(Snapshot)
-            .where(Snapshot.id == snapshot_id, Snapshot.state == State.READY)
+            .where(which, Snapshot.state == State.READY)
             .values(
                 state=State.FAILED,
                 error_code="picture-lost",

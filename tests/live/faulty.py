@@ -6,6 +6,7 @@ outside, the same files are reached through ``/proc/PID/root``.
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -31,6 +32,39 @@ mount -t tmpfs -o size="$2"m,mode=0755 tmpfs "$1"
 "$4" -m linkpeek init "$3"
 echo {SECRET} | "$4" -m linkpeek key add "$3" --name test --apikey {APIKEY} --secret -
 exec "$4" -m pyramid.scripts.pserve "$3"
+"""
+#: Goes between a program and its C library: the clock on the wall is wrong by so many seconds
+#: as stand in a file. What is measured, such as time limits, goes by another clock.
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+static volatile long *wrong;
+static int (*real)(clockid_t, struct timespec *);
+__attribute__((constructor)) static void begin(void) {
+    wrong = mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, open(getenv("WRONG_BY"), O_RDONLY), 0);
+    real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+}
+int clock_gettime(clockid_t which, struct timespec *now) {
+    int failed = real(which, now);
+    if (!failed && which == CLOCK_REALTIME) now->tv_sec += *wrong;
+    return failed;
+}
+int gettimeofday(struct timeval *now, void *zone) {
+    struct timespec precise;
+    int failed = clock_gettime(CLOCK_REALTIME, &precise);
+    now->tv_sec = precise.tv_sec, now->tv_usec = precise.tv_nsec / 1000;
+    return failed;
+}
+time_t time(time_t *also) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return also ? *also = now.tv_sec : now.tv_sec;
+}
 """
 #: Holds a lock until nobody writes to it any more.
 HOLD = """
@@ -148,6 +182,16 @@ class Faulty:
             away.rmdir()
 
     @contextmanager
+    def set_back(self, seconds: int) -> Iterator[None]:
+        """Set the clock of all its processes back, and right again afterwards."""
+        clock = self.folder.parent / "clock"
+        _set(clock, -seconds)
+        try:
+            yield
+        finally:
+            _set(clock, 0)
+
+    @contextmanager
     def read_only(self, name: str) -> Iterator[None]:
         """Make a folder of the disk read-only for everything that is opened from now on."""
         path = str(self.folder / name)
@@ -166,6 +210,20 @@ class Faulty:
         return ["nsenter", "--target", str(self.process.pid), "--mount", *user]
 
 
+def _set(clock: Path, wrong: int) -> None:
+    with clock.open("r+b" if clock.exists() else "wb") as file:
+        file.write(struct.pack("l", wrong))
+
+
+def own_clock(folder: Path) -> dict[str, str]:
+    """Make a clock that can be set; give what a program must have in its environment to go by it."""
+    source, library, clock = folder / "clock.c", folder / "clock.so", folder / "clock"
+    source.write_text(CLOCK)
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    _set(clock, 0)
+    return {"LD_PRELOAD": str(library), "WRONG_BY": str(clock)}
+
+
 @contextmanager
 def faulty_service(folder: Path, megabytes: int, **settings: object) -> Iterator[Faulty]:
     """Start a service on a disk of its own, and end all of it afterwards."""
@@ -175,7 +233,8 @@ def faulty_service(folder: Path, megabytes: int, **settings: object) -> Iterator
     ini = folder / "service.ini"
     ini.write_text(INI.format(more=more, port=port).replace("data_dir = %(here)s", f"data_dir = {data}"))
     arguments = [str(data), str(megabytes), str(ini), sys.executable]
-    with subprocess.Popen([*OWN_MOUNTS, *AS_ROOT, "sh", "-c", START, "sh", *arguments]) as started:
+    command = [*OWN_MOUNTS, *AS_ROOT, "sh", "-c", START, "sh", *arguments]
+    with subprocess.Popen(command, env=os.environ | own_clock(folder)) as started:
         process = psutil.Process(started.pid)
         service = Service(f"http://127.0.0.1:{port}")
         try:

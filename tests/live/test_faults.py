@@ -5,10 +5,13 @@ was broken is whole again.
 """
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlencode
@@ -31,8 +34,8 @@ from linkpeek.settings import Rate
 from linkpeek.storage import snapshot_folder
 from tests.factories import APIKEY, SECRET, PaperWorker, make_service
 from tests.live.deadly_worker import STAGES
-from tests.live.faulty import Answer, Faulty, faulty_service
-from tests.live.processes import alive, family, kill, wait_until
+from tests.live.faulty import AS_ROOT, OWN_MOUNTS, Answer, Faulty, faulty_service
+from tests.live.processes import alive, family, kill, named, wait_until
 from tests.live.site import Site
 from tests.postgres import postgres_server, stopped_server
 
@@ -117,11 +120,56 @@ def test_no_room_at_all(service: Faulty, site: Site, shown: str) -> None:
     assert service.ended(accepted, 60).status in (302, 503)
 
 
-def test_read_only_pictures(service: Faulty, site: Site, shown: str) -> None:
-    with service.read_only("snapshots"):
-        assert_told(service.ended(site.url("/static?read-only"), 30), "storage-unavailable")
+@pytest.mark.parametrize("what", ["snapshots", "."])
+def test_read_only(service: Faulty, site: Site, shown: str, what: str) -> None:
+    """The pictures' folder, and the whole of the data folder."""
+    with service.read_only(what):
+        assert_told(service.ended(site.url(f"/static?read-only={what}"), 30), "storage-unavailable")
         assert_shown(service, shown)
-    assert service.ended(site.url("/static?writable"), 20).status == 302
+        assert service.get("/readyz").status == 503
+    assert service.ended(site.url(f"/static?writable={what}"), 20).status == 302
+
+
+def test_the_brokers_folder_is_gone(service: Faulty, site: Site, shown: str) -> None:
+    accepted = site.url("/slow?s=3&broker")
+    assert service.ask(accepted).state == "pending"
+    shutil.rmtree(service.disk / "broker")
+    answer = service.ask(site.url("/static?broker"))
+    assert (answer.status, answer.seconds < IN_TIME) == (302, True)
+    assert_shown(service, shown)
+    for uri in (accepted, site.url("/static?broker")):
+        assert service.ended(uri, 40).status == 302
+    wait_until(lambda: service.get("/readyz").status == 200, 20, "the folder is there again")
+
+
+def test_the_clock_is_set_back_and_right_again(service: Faulty, site: Site, shown: str) -> None:
+    accepted = site.url("/slow?s=3&back")
+    assert service.ask(accepted).state == "pending"
+    with service.set_back(3600):
+        assert service.ended(accepted, 30).status == 302
+        answer = service.ask(shown)
+        # Nobody can say how old a picture from the future is, so a new one is made.
+        assert (answer.status, answer.state, answer.seconds < 2) == (302, "stale", True)
+        assert service.ended(site.url("/static?set-back"), 20).status == 302
+        wait_until(lambda: service.get("/readyz").status == 200, 20, "the worker is known to be alive")
+        accepted = site.url("/slow?s=3&right")
+        assert service.ask(accepted).state == "pending"
+    assert service.ended(accepted, 30).status == 302
+    assert service.ended(site.url("/static?set-right"), 20).status == 302
+    wait_until(lambda: service.get("/readyz").status == 200, 20, "the worker is known to be alive again")
+
+
+@pytest.mark.parametrize("what", ["--type=renderer", "--type=gpu-process", "--headless ", "linkpeek worker"])
+def test_killed_while_a_client_waits(service: Faulty, site: Site, shown: str, what: str) -> None:
+    uri, before = site.url(f"/slow?s=1.5&{what.split()[0]}"), site.hits["/slow"]
+    with ThreadPoolExecutor(1) as client:
+        asked = client.submit(service.ask, uri)
+        wait_until(lambda: site.hits["/slow"] > before, 10, "the page is opened")
+        kill(named(family(service.process), what))
+        answer = asked.result()
+    assert (answer.status, answer.code, answer.seconds < WAIT + 2) == (302, None, True)
+    assert_shown(service, shown)
+    assert service.ended(uri, 40).status == 302
 
 
 def test_a_locked_database(service: Faulty, site: Site, shown: str) -> None:
@@ -153,6 +201,34 @@ def test_garbage_where_a_picture_was(service: Faulty, site: Site, shown: str) ->
     hits = site.hits["/static"]
     answer = service.ended(shown, 20, size="123")
     assert (answer.status, site.hits["/static"]) == (302, hits + 1)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x89PNG\r\n\x1a\n"])
+def test_garbage_where_a_size_was(service: Faulty, shown: str, garbage: bytes) -> None:
+    path = path_of(service.ask(shown))
+    (service.disk / "snapshots" / path).write_bytes(garbage)
+    answer = service.get("/snapshots/" + path)
+    assert (answer.status, answer.code) == (404, "image-damaged")
+    answer = service.ended(shown, 20)
+    assert (answer.status, path_of(answer) != path) == (302, True)
+    assert service.get("/snapshots/" + path_of(answer)).status == 200
+
+
+def test_a_read_only_data_folder_at_the_start(tmp_path: Path) -> None:
+    """Neither starts, and each says why in one line; once it can be written to, both do."""
+    make_service(tmp_path).close()
+    ini = tmp_path / "service.ini"
+    ini.write_text(WORKER_INI.format(folder=tmp_path))
+    script = f'mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro {tmp_path} && exec "$@"'
+    enter = [*OWN_MOUNTS, *AS_ROOT, "sh", "-c", script, "sh", sys.executable, "-m"]
+    for command in (["linkpeek", "worker", ini], ["linkpeek", "init", ini], ["linkpeek.preflight", ini]):
+        done = subprocess.run([*enter, *command], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        line = done.stderr.strip().splitlines()[-1]
+        assert str(tmp_path) in line
+        assert "Traceback" not in done.stderr
+    done = subprocess.run([sys.executable, "-m", "linkpeek.preflight", ini], timeout=60)
+    assert done.returncode == 0
 
 
 def test_postgresql_is_stopped_and_started(tmp_path: Path) -> None:
