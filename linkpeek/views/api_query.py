@@ -6,7 +6,9 @@ mean several things; all of them are listed, and the token, which its client mad
 from what it meant, tells which one it was.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from urllib.parse import unquote, unquote_plus
 
 from linkpeek.errors import ParameterError
@@ -46,22 +48,25 @@ def parse_query(query: str) -> ApiQuery:
     parts = _utf8(query).split("&")
     if len(parts) > MAX_PARTS:
         raise ParameterError("The query has too many parts.", code="query-too-long")
-    start = next((index for index, part in enumerate(parts) if _name(part) == "uri"), None)
+    # Each part is decoded once, though it belongs to many readings: strangers may send any query.
+    values = [_Value(part) for part in parts]
+    start = next((index for index, value in enumerate(values) if value.name == "uri"), None)
     if start is None:
         raise ParameterError("The parameter uri is missing.", code="missing-parameter")
+    spelt = [_spellings(part) for part in (values[start].raw, *parts[start + 1 :])]
     problem: ParameterError | None = None
     plain_problem: ParameterError | None = None
     found: list[tuple[dict[str, str], list[str]]] = []
     for end in range(start + 1, len(parts) + 1):
         try:
-            others = _parameters(parts[:start] + parts[end:])
+            others = _parameters(values[:start] + values[end:])
         except ParameterError as exc:
             problem = problem or exc
             plain_problem = exc if end == start + 1 else plain_problem
             if exc.code == "missing-parameter":
                 break  # and so it would be from each later end
         else:
-            found.append((others, _spellings("&".join(parts[start:end]).partition("=")[2])))
+            found.append((others, _joined(spelt[: end - start])))
     if not found:
         raise problem or ParameterError("The query is not understood.", code="missing-parameter")
     first = found[0][0]
@@ -92,44 +97,67 @@ def _utf8(query: str) -> str:
         raise ParameterError("The query is not UTF-8.", code="bad-encoding") from None
 
 
-def _decode(text: str) -> str:
-    if "%" not in text and "+" not in text:
-        return text
-    try:
-        return unquote_plus(text, errors="strict")
-    except UnicodeDecodeError:
-        raise ParameterError("A parameter is not UTF-8.", code="bad-encoding") from None
+class _Value:
+    """A part of a query, as a parameter."""
+
+    def __init__(self, part: str) -> None:
+        self.name, _, self.raw = part.partition("=")
+
+    @cached_property
+    def text(self) -> str:
+        """What it says.
+
+        :raises ParameterError: ``bad-encoding``.
+        """
+        try:
+            return unquote_plus(self.raw, errors="strict")
+        except UnicodeDecodeError:
+            raise ParameterError("A parameter is not UTF-8.", code="bad-encoding") from None
 
 
-def _name(part: str) -> str:
-    return part.partition("=")[0]
-
-
-def _parameters(parts: list[str]) -> dict[str, str]:
+def _parameters(parts: list[_Value]) -> dict[str, str]:
     """Read the parameters beside ``uri``; there must be a key and a token, and nothing twice."""
     values: dict[str, str] = {}
     for part in parts:
-        name, _, value = part.partition("=")
-        if name not in PARAMETERS:
+        if part.name not in PARAMETERS:
             continue
-        if name in values or name == "uri":
-            raise ParameterError(f"The parameter {name} is repeated.", code="repeated-parameter")
-        values[name] = _decode(value)
+        if part.name in values or part.name == "uri":
+            raise ParameterError(f"The parameter {part.name} is repeated.", code="repeated-parameter")
+        values[part.name] = part.text
     for name in ("apikey", "token"):
         if not values.get(name):
             raise ParameterError(f"The parameter {name} is missing.", code="missing-parameter")
     return values
 
 
-def _spellings(raw: str) -> list[str]:
-    """List what a client may have meant by a value: as a form, percent-encoded, or as it stands."""
-    if "%" not in raw and "+" not in raw:
-        return [raw]
-    spellings = [raw]
-    for decode in (unquote_plus, unquote) if "+" in raw else (unquote,):
-        try:
-            spellings.append(decode(raw, errors="strict"))
-        except UnicodeDecodeError:
-            continue
-    # Clients that encode at all are by far the most: their reading comes first.
-    return list(dict.fromkeys([*spellings[1:], raw]))
+#: How a value may be written: as a form, percent-encoded, or as it stands. Clients that
+#: encode at all are by far the most, so their reading comes first.
+_WAYS: tuple[Callable[[str], str], ...] = (
+    partial(unquote_plus, errors="strict"),
+    partial(unquote, errors="strict"),
+    str,
+)
+
+
+def _spellings(text: str) -> Sequence[str | None]:
+    """Read a text in each way; None where it cannot be read so."""
+    if "%" not in text and "+" not in text:
+        return [text] * len(_WAYS)
+    return [_read(text, way) for way in _WAYS]
+
+
+def _read(text: str, way: Callable[[str], str]) -> str | None:
+    try:
+        return way(text)
+    except UnicodeDecodeError:
+        return None
+
+
+def _joined(spelt: list[Sequence[str | None]]) -> list[str]:
+    """List what the parts of an address mean together, each way of writing for all of them."""
+    texts: dict[str, None] = {}
+    for parts in zip(*spelt, strict=True):
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts):
+            texts["&".join(known)] = None
+    return list(texts)

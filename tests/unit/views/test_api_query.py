@@ -1,6 +1,6 @@
 """The query of API v1: whatever a client meant is among what it is read as."""
 
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from hypothesis import example, given
@@ -87,6 +87,23 @@ def test_any_query_is_read_or_refused(text):
     assert 1 <= len(query.readings) <= 3 * MAX_PARTS
     assert len(set(query.readings)) == len(query.readings)
     assert query.problem is None or query.problem.code in CODES
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"size=%41&uri={'&'.join(['%41+'] * 90)}&apikey=k&token=t",
+        f"uri={'&'.join(['%41+'] * 90)}&apikey=k&token=t&size=%41",
+    ],
+    ids=["before", "after"],
+)
+def test_each_part_is_decoded_once(monkeypatch, query):
+    """However many readings it belongs to: decoding takes the longest, and needs no key."""
+    decoded = []
+    # What unquote_plus does its work with.
+    monkeypatch.setattr("urllib.parse.unquote", lambda *how: (decoded.append(how), unquote(*how))[1])
+    assert len(parse_query(query).readings) > 90
+    assert len(decoded) < 100
 
 
 @given(st.one_of(st.text(), st.integers().map(str)))
