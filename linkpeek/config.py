@@ -5,7 +5,6 @@ from typing import Any
 
 import zope.sqlalchemy
 from pyramid.config import Configurator
-from pyramid.csrf import CookieCSRFStoragePolicy
 from pyramid.interfaces import IRequestExtensions
 from pyramid.request import Request
 from pyramid_tm import explicit_manager
@@ -26,6 +25,7 @@ from linkpeek.services.timings import note_answer
 from linkpeek.services.waiting import WaitingRoom
 from linkpeek.settings import Settings
 from linkpeek.storage import Storage
+from linkpeek.views.csrf import CookieTokens
 from linkpeek.views.orders import Orders
 
 #: What Pyramid's add-on for transactions does with each request.
@@ -44,9 +44,7 @@ def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
     config = Configurator(settings={**raw, **TRANSACTIONS}, request_factory=ServiceRequest)
     config.include("pyramid_tm")
     config.include("pyramid_jinja2")
-    config.set_csrf_storage_policy(
-        CookieCSRFStoragePolicy(cookie_name="linkpeek_csrf", httponly=True, samesite="Lax")
-    )
+    config.set_csrf_storage_policy(CookieTokens())
     config.registry.resources = resources
     config.registry.waiting_room = WaitingRoom(resources.sessions, settings.waiters, settings.wait)
     config.registry.orders = Orders()
@@ -165,6 +163,13 @@ class Services:
         :raises LimitExceeded: ``rate-limited``, when the caller's address had too many.
         """
         self._resources.failure_limits.count(self.requester())
+
+    def count_rendition(self) -> None:
+        """Count a picture that is made of a capture for whoever looks at its page.
+
+        :raises LimitExceeded: ``rate-limited``, when the caller's address had too many.
+        """
+        self._resources.rendition_limits.count(self.requester())
 
     def note_answer(self, snapshot_id: int, *, encode: float, answer: float) -> None:
         """Note how many seconds the last steps to a first picture took."""

@@ -82,6 +82,11 @@ class Resources:
         return LimitService(self.limit_storage, self.settings.rate_limit, "captures")
 
     @cached_property
+    def rendition_limits(self) -> LimitService:
+        """Counts other sizes of captures, where strangers choose them, per address."""
+        return LimitService(self.limit_storage, self.settings.rate_limit, "renditions")
+
+    @cached_property
     def failure_limits(self) -> LimitService:
         """Counts failed attempts to use a key per address."""
         return LimitService(self.limit_storage, FAILURE_RATE, "failures")

@@ -21,6 +21,12 @@ def master_path(token: str) -> str:
     return image_path(token, "master", "png")
 
 
+def _place(snapshot: Snapshot | Ready, size: Size, image_format: str) -> str:
+    if size.is_original and image_format == "png":
+        return master_path(snapshot.token)
+    return image_path(snapshot.token, str(size), image_format)
+
+
 class RenditionService:
     """Makes and finds renditions in a storage."""
 
@@ -34,16 +40,17 @@ class RenditionService:
         :raises NotFound: when the master is gone or damaged: the snapshot is lost.
         :raises Unavailable: when the storage does not answer or is full.
         """
-        if size.is_original and image_format == "png":
-            path = master_path(snapshot.token)
-            if not self._storage.exists(path):
-                raise NotFound("The stored picture is gone.")
-            return path
-        path = image_path(snapshot.token, str(size), image_format)
+        path = _place(snapshot, size, image_format)
         if not self._storage.exists(path):
+            if path == master_path(snapshot.token):
+                raise NotFound("The stored picture is gone.")
             master = self._storage.get(master_path(snapshot.token))
             self._storage.put(path, pictures.rendition(master, size, snapshot.viewport, image_format))
         return path
+
+    def is_made(self, snapshot: Snapshot | Ready, size: Size, image_format: str) -> bool:
+        """Tell whether ``path`` has nothing to make."""
+        return self._storage.exists(_place(snapshot, size, image_format))
 
     def placeholder_path(self, width: int, height: int) -> str:
         """Give the storage path of the picture that stands in while a capture is under way."""

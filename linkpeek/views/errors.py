@@ -7,6 +7,7 @@ gets JSON, one that browses gets a page, others text.
 
 import logging
 import re
+from functools import lru_cache
 
 from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException
@@ -41,17 +42,27 @@ ERROR_PICTURE = (336, 252)
 @exception_view_config(errors.LinkPeekError)
 def known_error(error: errors.LinkPeekError, request: Request) -> Response:
     """Answer one of the service's own errors."""
-    status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+    status = status_of(error)
     if status == 500:
         # Such as a secret file that is not the right one: the operator's business.
         log.error("%s: %s", error.code, error.message)
         return answer(request, 500, error.code, "Something went wrong here; it was logged.")
     response = answer(request, status, error.code, error.message)
+    say_when(response, error)
+    return response
+
+
+def status_of(error: errors.LinkPeekError) -> int:
+    """Give the HTTP status of an error; 500 for one that is no caller's business."""
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+def say_when(response: Response, error: errors.LinkPeekError) -> None:
+    """Add ``Retry-After`` where trying again helps."""
     if isinstance(error, errors.LimitExceeded):
         response.headers["Retry-After"] = str(error.retry_after)
-    elif status == 503:
+    elif isinstance(error, errors.Unavailable):
         response.headers["Retry-After"] = str(RETRY_AFTER)
-    return response
 
 
 @notfound_view_config()
@@ -96,7 +107,7 @@ def answer(request: Request, status: int, code: str, message: str) -> Response:
     response.headers.update({"X-LinkPeek-Error": code, "Cache-Control": "no-store", "Vary": "Accept"})
     if media == "image/png":
         width, height = getattr(request, "picture_size", ERROR_PICTURE)
-        response.body, response.content_type = pictures.error_picture(width, height, message), media
+        response.body, response.content_type = _picture(width, height, message), media
     elif media == "application/json":
         response.content_type, response.json_body = media, {"error": code, "message": message}
     elif media == "text/html":
@@ -105,6 +116,10 @@ def answer(request: Request, status: int, code: str, message: str) -> Response:
     else:
         response.content_type, response.charset, response.text = media, "utf-8", f"{code}: {message}\n"
     return response
+
+
+#: The same few come again and again, and each takes as long as a dozen other answers.
+_picture = lru_cache(maxsize=64)(pictures.error_picture)
 
 
 def _wanted(request: Request) -> str:

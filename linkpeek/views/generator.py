@@ -21,7 +21,7 @@ from linkpeek.models import Snapshot, State
 from linkpeek.security import TOKEN_LENGTH, same
 from linkpeek.services.snapshots import Target
 from linkpeek.views.advice import advice_for
-from linkpeek.views.errors import STATUS
+from linkpeek.views.errors import say_when, status_of
 from linkpeek.views.form import Form, field_of, single_values
 from linkpeek.views.pages import front_page, site_address
 from linkpeek.views.result import Result, keeping, link_to, notes_on, pixels, plain, problem_of
@@ -42,6 +42,8 @@ def create(request: Request) -> Response:
     except LinkPeekError as error:
         # Nothing that was begun is to be kept, and the answer is ours to give.
         request.tm.doom()
+        if status_of(error) == 500:
+            raise
         return _refusal(request, form, error)
     if _wants_json(request):
         return _json(request, {"path": path}, 202)
@@ -80,7 +82,7 @@ def _describe(request: Request, snapshot: Snapshot, size: Size) -> Result:
     image_path = ""
     if snapshot.state == State.READY:
         try:
-            image_path = request.services.renditions.path(snapshot, size, "png")
+            image_path = _picture(request, snapshot, size)
         except NotFound:
             request.services.snapshots.lost(snapshot.id)
     now, finished = utcnow(), snapshot.finished_at
@@ -115,6 +117,22 @@ def _describe(request: Request, snapshot: Snapshot, size: Size) -> Result:
     )
 
 
+def _picture(request: Request, snapshot: Snapshot, size: Size) -> str:
+    """Give the storage path of a snapshot's picture in a size.
+
+    Whoever has the link may choose the size. So what has to be made, and kept, for it is
+    counted like a capture: else one capture would be enough to fill the disk.
+
+    :raises NotFound: the snapshot's pictures are lost.
+    :raises LimitExceeded: ``rate-limited``.
+    """
+    renditions = request.services.renditions
+    if not renditions.is_made(snapshot, size, "png"):
+        request.services.count_rendition()
+    path: str = renditions.path(snapshot, size, "png")
+    return path
+
+
 def _servable(size: Size, snapshot: Snapshot) -> Size:
     """Check that a snapshot reaches far enough down for a size.
 
@@ -127,7 +145,7 @@ def _servable(size: Size, snapshot: Snapshot) -> Size:
 
 def _refusal(request: Request, form: Form, error: LinkPeekError) -> Response:
     problem = problem_of(error.code, error.message, field_of(error.code))
-    status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+    status = status_of(error)
     if _wants_json(request):
         told = {
             "error": problem.code,
@@ -140,8 +158,7 @@ def _refusal(request: Request, form: Form, error: LinkPeekError) -> Response:
         response = front_page(request, form, problem=problem)
         response.status = status
     response.headers["X-LinkPeek-Error"] = error.code
-    if retry_after := getattr(error, "retry_after", None):
-        response.headers["Retry-After"] = str(retry_after)
+    say_when(response, error)
     return response
 
 

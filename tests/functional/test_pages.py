@@ -1,4 +1,5 @@
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from webtest.app import TestRequest
 
 from linkpeek.capture.failures import REASONS, failure
 from linkpeek.db import transaction, translated
-from linkpeek.errors import CaptureError
+from linkpeek.errors import CaptureError, ConfigurationError
 from linkpeek.models import Snapshot
 from tests.factories import make_capture
 
@@ -17,6 +18,7 @@ PAGE = "http://example.com/"
 JSON = {"Accept": "application/json"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 EVIL = "<script>alert(1)</script>\"'&amp;"
+SECURE = {"wsgi.url_scheme": "https", "HTTP_HOST": "localhost"}
 UNSEEN = "\u202e\u2066\x07"
 
 
@@ -198,6 +200,19 @@ class TestCreating:
             assert int(response.headers["Retry-After"]) > 0
         assert app.worker.work() == 2
 
+    def test_the_limit_holds_for_other_sizes_of_a_picture_too(self, make_app):
+        """Each is kept: one capture would be enough to fill the disk."""
+        app = make_app(rate_limit="2/hour")
+        page = captured(app, size="640")
+        path = page.request.path
+        assert app.get(f"{path}?size=100", headers=BROWSER).status_code == 200
+        for headers in (JSON, BROWSER):
+            response = app.get(f"{path}?size=101", headers=headers, expect_errors=True)
+            assert_refused(response, 429, "rate-limited")
+            assert int(response.headers["Retry-After"]) > 0
+        for size in ("100", "640"):
+            assert app.get(f"{path}?size={size}", headers=BROWSER).status_code == 200
+
     def test_where_the_database_does_not_answer_it_says_so(self, app, monkeypatch):
         def request(service, *_, **__):
             with translated():
@@ -205,7 +220,19 @@ class TestCreating:
 
         monkeypatch.setattr("linkpeek.services.snapshots.SnapshotService.request", request)
         for headers in (JSON, BROWSER):
-            assert_refused(create(app, headers), 503, "database-unavailable")
+            response = create(app, headers)
+            assert_refused(response, 503, "database-unavailable")
+            assert int(response.headers["Retry-After"]) > 0
+
+    def test_what_is_the_operators_business_is_not_told(self, app, monkeypatch):
+        def request(*_, **__):
+            raise ConfigurationError("the secret file /srv/secret is not the right one")
+
+        monkeypatch.setattr("linkpeek.services.snapshots.SnapshotService.request", request)
+        for headers in (JSON, BROWSER):
+            response = create(app, headers)
+            assert_refused(response, 500, "bad-configuration")
+            assert "/srv/secret" not in response.text
 
     def test_a_failure_just_now_is_told_at_once(self, app):
         def fail(_request):
@@ -509,6 +536,15 @@ class TestBadInput:
             assert response.status_code in (200, 400)
 
 
+class TestHeaders:
+    def test_only_our_own_pages_may_load_what_is_no_picture(self, app):
+        path = captured(app).request.path
+        for asked in ("/", "/docs", path, "/healthz", "/metrics", "/static/linkpeek.js", "/none"):
+            response = app.get(asked, headers=BROWSER, expect_errors=True)
+            assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin", asked
+        assert app.get(path, headers=JSON).headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
 class TestForgery:
     def test_a_form_from_elsewhere_is_refused(self, app):
         response = app.post("/captures", {"uri": PAGE}, headers=JSON, expect_errors=True)
@@ -520,6 +556,45 @@ class TestForgery:
     def test_a_wrong_token_is_refused(self, app, token):
         assert_refused(create(app, csrf_token=token), 403, "bad-csrf-token")
         assert app.worker.work() == 0
+
+    def test_over_https_the_cookie_is_this_hosts_alone(self, app):
+        page = app.get("/", headers=BROWSER, extra_environ=SECURE)
+        (cookie,) = page.headers.getall("Set-Cookie")
+        pair, *attributes = cookie.split("; ")
+        assert pair == f"__Host-linkpeek_csrf={page.form['csrf_token'].value}"
+        assert set(attributes) == {"Path=/", "secure", "HttpOnly", "SameSite=Lax"}
+
+    def test_over_http_there_is_one_too(self, app):
+        page = app.get("/", headers=BROWSER)
+        (cookie,) = page.headers.getall("Set-Cookie")
+        pair, *attributes = cookie.split("; ")
+        assert pair == f"linkpeek_csrf={page.form['csrf_token'].value}"
+        assert set(attributes) == {"Path=/", "HttpOnly", "SameSite=Lax"}
+
+    def test_only_a_trusted_proxy_says_that_it_is_https(self, app):
+        told = {"X-Forwarded-Proto": "https", **BROWSER}
+        for address, name in (("127.0.0.1", "__Host-linkpeek_csrf"), ("192.0.2.1", "linkpeek_csrf")):
+            page = app.get("/", headers=told, extra_environ={"REMOTE_ADDR": address})
+            assert page.headers["Set-Cookie"].partition("=")[0] == name
+
+    def test_a_cookie_that_anyone_could_have_planted_is_none_over_https(self, app):
+        app.get("/", headers=BROWSER, extra_environ=SECURE)
+        headers = {**JSON, "Cookie": f"linkpeek_csrf={'0' * 32}", "Origin": "https://localhost"}
+        fields = {"uri": PAGE, "csrf_token": "0" * 32}
+        app.reset()
+        response = app.post("/captures", fields, headers=headers, extra_environ=SECURE, expect_errors=True)
+        assert_refused(response, 403, "bad-csrf-token")
+
+    def test_a_browser_keeps_its_token(self, app):
+        tokens = {csrf(app) for _ in range(3)}
+        assert len(tokens) == 1
+        assert "Set-Cookie" not in app.get("/", headers=BROWSER).headers
+
+    @pytest.mark.parametrize("cookie", ["a" * 30_000, "a=b;" * 8000, "=;" * 15_000, 'a="' + "\\" * 30_000])
+    def test_a_long_cookie_takes_no_time(self, app, cookie):
+        began = time.process_time()
+        assert app.get("/", headers={**BROWSER, "Cookie": cookie}).status_code == 200
+        assert time.process_time() - began < 1
 
     @pytest.mark.parametrize("cookie", ["x", "\xff", "", '"', "a; linkpeek_csrf=b"])
     def test_a_wrong_cookie_is_refused(self, app, cookie):
@@ -536,15 +611,14 @@ class TestForgery:
         assert app.post("/captures", {"uri": PAGE}, headers=headers).status_code == 202
 
     def test_a_secure_page_sends_its_form_to_itself_only(self, app):
-        secure = {"wsgi.url_scheme": "https", "HTTP_HOST": "localhost"}
-        page = app.get("/", headers=BROWSER, extra_environ=secure)
+        page = app.get("/", headers=BROWSER, extra_environ=SECURE)
         # With no-referrer, browsers would call our own form's origin "null".
         assert page.headers["Referrer-Policy"] == "same-origin"
         fields = {"csrf_token": page.form["csrf_token"].value, "uri": PAGE}
         for origin, status in (("https://localhost", 202), ("https://evil.example", 403), ("null", 403)):
             headers = {**JSON, "Origin": origin}
             response = app.post(
-                "/captures", fields, headers=headers, extra_environ=secure, expect_errors=True
+                "/captures", fields, headers=headers, extra_environ=SECURE, expect_errors=True
             )
             assert response.status_code == status
 
