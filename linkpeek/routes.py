@@ -1,7 +1,9 @@
 """The URL map, whole."""
 
 from pyramid.config import Configurator
+from pyramid.events import NewRequest
 
+from linkpeek.errors import NotFound
 from linkpeek.views.assets import ContentVersion
 
 #: A year: what is stored or versioned never changes under its URL.
@@ -13,6 +15,7 @@ API_V1 = "/api/v1"
 
 def includeme(config: Configurator) -> None:
     """Add all routes; the views are found by their names."""
+    config.add_subscriber(_refuse_line_break, NewRequest)
     config.add_route("home", "/")
     config.add_route("generator.create", "/captures", request_method="POST")
     config.add_route("generator.show", "/captures/{token:[0-9a-f]{64}}")
@@ -25,3 +28,15 @@ def includeme(config: Configurator) -> None:
     config.add_route("metrics", "/metrics")
     config.add_static_view("static", "linkpeek:static", cache_max_age=IMMUTABLE)
     config.add_cache_buster("linkpeek:static", ContentVersion())
+
+
+def _refuse_line_break(event: NewRequest) -> None:
+    """Refuse a path that ends in a line break.
+
+    Pyramid's patterns end in ``$``, which also matches before one. So ``/metrics%0a`` would
+    be ``/metrics`` here, and something else to whoever guards the latter in front of us.
+
+    :raises NotFound: for such a path.
+    """
+    if event.request.environ.get("PATH_INFO", "").endswith("\n"):
+        raise NotFound("There is nothing at this address.")

@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds all checks together may take.
 TIME_LIMIT = 5
+#: Seconds for which a result is good for others who ask: a check writes to the disk, or to a
+#: bucket, where each costs money, and anyone may ask as often as they like.
+GOOD_FOR = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +29,23 @@ class Check:
 class HealthService:
     """Runs named checks side by side.
 
-    Who asks while a check is under way gets that one's result. So a check that
-    hangs costs one thread, however often and by however many it is asked for.
+    Who asks while a check is under way, or just after, gets that one's result. So a check
+    that hangs costs one thread, however often and by however many it is asked for.
 
     :param checks: by name, functions that raise when something is wrong.
+    :param good_for: seconds from a check's start in which its result is given again.
     """
 
-    def __init__(self, checks: dict[str, Callable[[], object]]) -> None:
+    def __init__(
+        self,
+        checks: dict[str, Callable[[], object]],
+        good_for: float = GOOD_FOR,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._checks = checks
-        self._running: dict[str, Future[object]] = {}
+        self._good_for = good_for
+        self._clock = clock
+        self._started: dict[str, tuple[float, Future[object]]] = {}
         self._lock = threading.Lock()
 
     def check(self, time_limit: float = TIME_LIMIT) -> list[Check]:
@@ -45,9 +56,11 @@ class HealthService:
 
     def _start(self, name: str) -> "Future[object]":
         with self._lock:
-            future = self._running.get(name)
-            if future is None or future.done():
-                future = self._running[name] = Future()
+            now = self._clock()
+            since, future = self._started.get(name, (now, None))
+            if future is None or (future.done() and now - since >= self._good_for):
+                future = Future()
+                self._started[name] = now, future
                 # A daemon, so that a process can end while a check hangs.
                 threading.Thread(
                     target=_run, args=(self._checks[name], future), name=f"check-{name}", daemon=True

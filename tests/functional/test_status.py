@@ -16,7 +16,9 @@ PARTS = {"database", "storage", "broker", "worker"}
 
 
 @pytest.fixture
-def app(app):
+def app(app, monkeypatch):
+    # Each look is at what there is then.
+    monkeypatch.setattr(app.app.app.registry.health, "_good_for", 0)
     app.service.workers.beat("w1", 1, None)
     return app
 
@@ -141,6 +143,12 @@ class TestReadyz:
 
 
 class TestMetrics:
+    @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/healthz", "/docs"])
+    def test_an_address_with_a_line_break_is_another_one(self, app, path):
+        """Else it would get past whoever guards the one without."""
+        response = app.get(f"{path}%0a", expect_errors=True)
+        assert (response.status_code, response.headers["X-LinkPeek-Error"]) == (404, "not-found")
+
     def test_prometheus_can_read_them(self, app):
         captured(app)
         response = app.get("/metrics")

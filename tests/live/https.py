@@ -83,4 +83,5 @@ class Client:
         return self._tls.wrap_socket(self._tcp(self.nginx.https), server_hostname=NAME)
 
     def _tcp(self, port: int) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", port), timeout=10, source_address=self._source)
+        here = "::1" if self._source and ":" in self._source[0] else "127.0.0.1"
+        return socket.create_connection((here, port), timeout=10, source_address=self._source)

@@ -64,9 +64,21 @@ def test_a_part_that_comes_back_is_fine_again() -> None:
         if not next(answers):
             gone()
 
-    health = HealthService({"a": check})
+    health = HealthService({"a": check}, good_for=0)
     assert health.check()[0].problem is not None
     assert health.check()[0].problem is None
+
+
+def test_who_asks_again_and_again_does_not_cause_a_check_each_time() -> None:
+    """A check writes to the disk, or to a bucket, and anyone may ask."""
+    calls, now = [], [100.0]
+    health = HealthService({"a": lambda: calls.append(1)}, good_for=1, clock=lambda: now[0])
+    for _ in range(5):
+        assert health.check()[0].problem is None
+    assert len(calls) == 1
+    now[0] += 1
+    health.check()
+    assert len(calls) == 2
 
 
 def test_a_check_that_hangs_does_not_keep_the_process_from_ending() -> None:
