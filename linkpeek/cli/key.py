@@ -42,7 +42,8 @@ def list_keys(resources: Resources) -> None:
     with transaction(resources.sessions) as session:
         for one in KeyService(session, resources.box).list():
             state = f"disabled {one.disabled_at:%Y-%m-%d}" if one.disabled_at else "enabled"
-            click.echo(f"{one.apikey}\t{state}\t{one.created_at:%Y-%m-%d}\t{one.name}")
+            tokens = "MD5, HMAC" if one.md5_tokens else "HMAC"
+            click.echo(f"{one.apikey}\t{state}\t{tokens}\t{one.created_at:%Y-%m-%d}\t{one.name}")
 
 
 @key.command()

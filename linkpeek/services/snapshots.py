@@ -30,6 +30,10 @@ CLOCK_SLACK = 15
 
 #: One caller may hold this part of the queue at most.
 FAIR_SHARE = 0.5
+#: And all who have no key this one: whoever has many addresses is many callers.
+STRANGERS_SHARE = 0.75
+#: What the name of a requester without a key starts with.
+STRANGER = "address:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +198,18 @@ class SnapshotService:
             raise failure_of(failed)
 
     def _check_queue(self, requester: str) -> None:
-        queued = sa.select(sa.func.count()).where(Snapshot.state == State.QUEUED)
-        mine = self._session.scalar(queued.where(Snapshot.requester == requester)) or 0
-        if mine >= max(1, self._queue_limit * FAIR_SHARE):
+        stranger = requester.startswith(STRANGER)
+        if self._queued(Snapshot.requester == requester) >= max(1, self._queue_limit * FAIR_SHARE):
             raise LimitExceeded("You have too many captures queued.", retry_after=5, code="queue-share")
-        if (self._session.scalar(queued) or 0) >= self._queue_limit:
+        strangers = Snapshot.requester.startswith(STRANGER)
+        if self._queued() >= self._queue_limit or (
+            stranger and self._queued(strangers) >= max(1, self._queue_limit * STRANGERS_SHARE)
+        ):
             raise LimitExceeded("Too many captures are queued.", retry_after=5, code="queue-full")
+
+    def _queued(self, *which: sa.ColumnElement[bool]) -> int:
+        counted = sa.select(sa.func.count()).where(Snapshot.state == State.QUEUED, *which)
+        return self._session.scalar(counted) or 0
 
     def _queue(self, target: Target, requester: str) -> Snapshot:
         now = self._now()

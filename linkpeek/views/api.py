@@ -47,12 +47,11 @@ def _authenticate(request: Request, query: ApiQuery) -> tuple[Credentials, Meani
             query.apikey, query.token, query.readings
         )
     except AccessDenied as denied:
-        # A query that no token fits and that is malformed besides: say what is malformed.
-        if query.problem is not None:
-            raise query.problem from None
         # Only failures are counted: a neighbour's guessing locks nobody out who knows a secret.
+        # Also those of a malformed query, for one of its readings may be what was guessed at.
         request.services.count_failure()
-        raise denied from None
+        # A query that no token fits and that is malformed besides: say what is malformed.
+        raise query.problem or denied from None
     return authenticated
 
 

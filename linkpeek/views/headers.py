@@ -20,8 +20,15 @@ _ALWAYS = (
     ("referrer-policy", "Referrer-Policy", "no-referrer"),
     ("cross-origin-opener-policy", "Cross-Origin-Opener-Policy", "same-origin"),
 )
-_WITH_PAGES = (("content-security-policy", "Content-Security-Policy", PAGE_POLICY), *_ALWAYS)
-_WITH_IMAGES = (("content-security-policy", "Content-Security-Policy", IMAGE_POLICY), *_ALWAYS)
+_PAGE = ("content-security-policy", "Content-Security-Policy", PAGE_POLICY)
+_IMAGE = ("content-security-policy", "Content-Security-Policy", IMAGE_POLICY)
+#: Whose pages may have it loaded into their process: pictures, and the redirects to
+#: them, are for everybody's pages, all else is for our own.
+_OURS = ("cross-origin-resource-policy", "Cross-Origin-Resource-Policy", "same-origin")
+_EVERYBODYS = ("cross-origin-resource-policy", "Cross-Origin-Resource-Policy", "cross-origin")
+_WITH_PAGES = (_PAGE, _OURS, *_ALWAYS)
+_WITH_IMAGES = (_IMAGE, _EVERYBODYS, *_ALWAYS)
+_WITH_THE_REST = (_IMAGE, _OURS, *_ALWAYS)
 
 Handler = Callable[[Request], Response]
 
@@ -39,6 +46,12 @@ def complete(response: Response) -> Response:
     """Add the headers that are not set yet to a response, and give it back."""
     headers = response.headerlist
     there = {name.lower() for name, _ in headers}
-    wanted = _WITH_PAGES if response.content_type == "text/html" else _WITH_IMAGES
-    headers.extend((name, value) for key, name, value in wanted if key not in there)
+    headers.extend((name, value) for key, name, value in _wanted(response) if key not in there)
     return response
+
+
+def _wanted(response: Response) -> tuple[tuple[str, str, str], ...]:
+    kind = response.content_type or ""
+    if kind == "text/html":
+        return _WITH_PAGES
+    return _WITH_IMAGES if kind.startswith("image/") or response.status_code == 302 else _WITH_THE_REST

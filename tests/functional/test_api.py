@@ -74,6 +74,9 @@ class TestPictures:
         assert image.content_type == "image/png"
         assert "immutable" in image.headers["Cache-Control"]
         assert image.headers["X-Content-Type-Options"] == "nosniff"
+        # Also for pages that let nothing in but what says that they may have it.
+        for answer in (response, image):
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
     def test_webp_for_a_client_that_accepts_it(self, app):
         captured(app)
@@ -286,6 +289,32 @@ class TestAccess:
         response = app.get(path, status=429)
         assert response.headers["X-LinkPeek-Error"] == "rate-limited"
         app.get(signed(), status=302)
+
+    def test_guesses_count_also_in_a_malformed_query(self, app):
+        """One of its readings may be what is guessed at."""
+        path = f"/api/v1?uri=http://a.example/&size=336&size=337&apikey={APIKEY}&token={'0' * 32}"
+        for _ in range(60):
+            assert app.get(path, status=400).headers["X-LinkPeek-Error"] == "repeated-parameter"
+        assert app.get(path, status=429).headers["X-LinkPeek-Error"] == "rate-limited"
+
+    @pytest.mark.parametrize("accept", [CHROMIUM_IMG, "application/json", "*/*"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_whatever_is_wrong_gets_the_same_answer(self, app, accept, method):
+        with transaction(app.service.sessions) as session:
+            keys = KeyService(session, app.service.box)
+            for name in ("off", "strong"):
+                keys.add(name, name, SECRET, md5_tokens=name == "off")
+            keys.disable("off")
+        good = md5_token(SECRET, PAGE, "")
+        answers = []
+        for apikey, token in ((APIKEY, "0" * 32), ("nobody", good), ("off", good), ("strong", good)):
+            query = urlencode({"uri": PAGE, "apikey": apikey, "token": token})
+            response = app.request(
+                f"/api/v1?{query}", method=method, headers={"Accept": accept}, expect_errors=True
+            )
+            answers.append((response.status, sorted(response.headers.items()), response.body))
+        assert answers[0][0].startswith("403")
+        assert [answer for answer in answers if answer != answers[0]] == []
 
     def test_a_disabled_key(self, app):
         captured(app)

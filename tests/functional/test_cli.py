@@ -250,6 +250,7 @@ class TestKey:
         assert authenticated(service, apikey, strong)
         weak = md5_token(secret, "http://example.com", "336")
         assert not authenticated(service, apikey, weak)
+        assert "\tHMAC\t" in run("key list", service).stdout
         _, secret = added(run("key rotate", service, apikey, "--md5"))
         assert authenticated(service, apikey, md5_token(secret, "http://example.com", "336"))
 
@@ -295,8 +296,8 @@ class TestKey:
         today = f"{utcnow():%Y-%m-%d}"
         text = run("key list", service).stdout
         assert [line.split("\t") for line in text.splitlines()] == [
-            ["k1", f"disabled {today}", today, "The first"],
-            ["k2", "enabled", today, "Zweite für Jürgen"],
+            ["k1", f"disabled {today}", "MD5, HMAC", today, "The first"],
+            ["k2", "enabled", "MD5, HMAC", today, "Zweite für Jürgen"],
         ]
         assert not [secret for secret in secrets if secret in text]
 

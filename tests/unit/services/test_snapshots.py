@@ -214,6 +214,20 @@ class TestLimits:
             bench.ask("more", queue_limit=4, requester="key:9")
         assert caught.value.code == "queue-full"
 
+    def test_strangers_leave_room_for_keys(self, bench: Bench) -> None:
+        """However many addresses they have."""
+        for number in range(6):
+            bench.ask(f"{number}", queue_limit=8, requester=f"address:{number}")
+        with pytest.raises(LimitExceeded) as caught:
+            bench.ask("more", queue_limit=8, requester="address:9")
+        assert (caught.value.code, caught.value.retry_after) == ("queue-full", 5)
+        for number in range(2):
+            assert bench.ask(f"key {number}", queue_limit=8, requester="key:1").pending is not None
+
+    def test_keys_may_use_what_strangers_do_not(self, bench: Bench) -> None:
+        for number in range(8):
+            assert bench.ask(f"{number}", queue_limit=8, requester=f"key:{number}").pending is not None
+
     def test_what_is_being_captured_is_not_queued(self, bench: Bench) -> None:
         bench.ask("a", queue_limit=1)
         bench.captures().claim()
