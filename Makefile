@@ -76,6 +76,8 @@ soak: test-system $(ENV)/.test ## 2,000 captures of good, bad and hostile pages 
 .PHONY: fuzz
 fuzz: $(ENV)/.test ## Requests nobody would think of, FUZZ_SECONDS=60 for each kind of them
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/functional/test_fuzz.py $(PYTEST_ARGS)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest --timeout 0 -m hypothesis --hypothesis-profile=fuzz \
+		tests/unit $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: bench-system $(ENV)/.bench ## Measure everything that docs/performance.md says, in some 25 minutes

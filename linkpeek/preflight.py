@@ -45,7 +45,7 @@ def require_startable(path: str) -> None:
     # What uWSGI found the packages by, such as --virtualenv.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [python, "-m", "linkpeek.preflight", path]
-    if subprocess.run(command, env=environment, check=False).returncode:  # noqa: S603
+    if subprocess.run(command, env=environment, check=False).returncode:  # noqa: S603 - our own program
         time.sleep(PACE)
         sys.exit(22)
 

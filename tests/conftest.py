@@ -1,12 +1,17 @@
 """What every test shares: no network but loopback, and the marker of live tests."""
 
 import ipaddress
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+#: For `make fuzz`, where properties are tried with new examples, the more the longer it may take.
+settings.register_profile("fuzz", max_examples=50 * int(os.environ.get("FUZZ_SECONDS", "60")), deadline=None)
 
 LIVE = Path(__file__).parent / "live"
 

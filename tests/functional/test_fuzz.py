@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyramid.interfaces import IRoutesMapper
 from webtest.app import TestRequest
 
 from linkpeek.security import md5_token
@@ -238,6 +239,37 @@ def test_any_request(app):
 
     fuzz(examples)
     assert seen.keys() >= {200, 400, 404}
+
+
+#: An address for each route.
+ROUTES = {
+    "home": "/",
+    "generator.create": "/captures",
+    "generator.show": "/captures/" + "f" * 64,
+    "favicon": "/favicon.ico",
+    "docs": "/docs",
+    "api_v1": "/api/v1",
+    "snapshot": "/snapshots/x",
+    "healthz": "/healthz",
+    "readyz": "/readyz",
+    "metrics": "/metrics",
+    "__static/": "/static/linkpeek.css",
+}
+
+
+def test_every_route_is_known_here(app):
+    routes = app.app.app.registry.getUtility(IRoutesMapper).get_routes()
+    assert ROUTES.keys() == {route.name for route in routes}
+
+
+@pytest.mark.parametrize("path", ROUTES.values(), ids=ROUTES)
+def test_any_request_to_a_route(app, path):
+    @settings(FUZZ, max_examples=FUZZ.max_examples // 10)
+    @given(method=METHODS, query=QUERIES, headers=HEADERS, body=BODIES)
+    def examples(method, query, headers, body):
+        send(app, method, path, query, headers, body)
+
+    fuzz(examples)
 
 
 def test_any_query_of_the_api(app):

@@ -5,12 +5,14 @@ import configparser
 import hashlib
 import re
 import sys
+import sysconfig
 import tomllib
-from importlib.metadata import metadata, packages_distributions, requires
+from importlib.metadata import distributions, metadata, packages_distributions, requires
 from pathlib import Path
 
 import plaster
 import pytest
+from packaging.requirements import Requirement
 
 from linkpeek.settings import TABLE, Settings
 
@@ -64,6 +66,37 @@ def test_constraints_pin_every_requirement() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
     assert not [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", pin)]
     assert set(declared()) <= {normal(pin.partition("==")[0]) for pin in pins}
+
+
+def pins() -> dict[str, str]:
+    """Give the constraints: name -> version."""
+    lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
+    found = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {normal(name): version for name, version in found}
+
+
+def test_constraints_are_within_what_is_declared() -> None:
+    wanted = [Requirement(line) for line in requires("linkpeek") or []]
+    assert [str(one) for one in wanted if pins()[normal(one.name)] not in one.specifier] == []
+
+
+def test_what_is_installed_is_what_is_pinned_and_goes_together() -> None:
+    """What ``pip check`` says, and that nothing came in beside the constraints."""
+    problems = []
+    here = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
+    installed = {normal(one.name): one for one in distributions(path=here)}
+    for name in installed.keys() & pins().keys():
+        if installed[name].version != pins()[name]:
+            problems.append(f"{name} is {installed[name].version}, not {pins()[name]}")
+        for asked in map(Requirement, installed[name].requires or []):
+            if asked.marker is not None and not asked.marker.evaluate({"extra": ""}):
+                continue
+            there = installed.get(normal(asked.name))
+            if there is None or not asked.specifier.contains(there.version, prereleases=True):
+                problems.append(f"{name} asks for {asked}")
+            elif normal(asked.name) not in pins():
+                problems.append(f"{asked.name}, which {name} asks for, is not pinned")
+    assert problems == []
 
 
 def test_python_version_is_said_once() -> None:
