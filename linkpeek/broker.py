@@ -6,14 +6,18 @@ message through the machine's common temporary folder. This one writes aside and
 renames, reads where the message lies, and drops what is none.
 """
 
+import base64
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from queue import Empty
 from time import time_ns
 from typing import Any
 
+from celery.exceptions import InvalidTaskError
+from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.transport import TRANSPORT_ALIASES, filesystem
 from kombu.utils.json import dumps, loads
 
@@ -64,16 +68,50 @@ class Transport(filesystem.Transport):
 
 
 def _message(payload: bytes) -> dict[str, Any] | None:
+    """Give the message that a file holds; None where it is none, or one that Celery would stumble over."""
     try:
         message = loads(payload.decode())
-    except (ValueError, RecursionError):
+        has_form = _has_form(message)
+    except (ValueError, RecursionError, KeyError, TypeError):
         return None
-    if not isinstance(message, dict) or not isinstance(message.get("body"), str):
-        return None
-    properties = message.get("properties")
-    if not isinstance(properties, dict) or not {"delivery_info", "delivery_tag"} <= properties.keys():
-        return None
-    return message
+    return message if has_form else None
+
+
+def _has_form(message: Any) -> bool:
+    """Tell whether a message is formed as Celery's are (protocol 2, as JSON)."""
+    properties, headers = message["properties"], message["headers"]
+    body = loads(base64.b64decode(message["body"], validate=True).decode())
+    return (
+        (message["content-type"], message["content-encoding"]) == ("application/json", "utf-8")
+        and properties["body_encoding"] == "base64"
+        and isinstance(properties["delivery_info"], dict)
+        and isinstance(properties["delivery_tag"], str)
+        and isinstance(headers["task"], str)
+        and isinstance(headers["id"], str)
+        and isinstance(body, list)
+        and list(map(type, body)) == [list, dict, dict]
+    )
+
+
+def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
+    """Handle a task's messages as Celery does, and drop what it cannot handle.
+
+    An error of its own would end the worker, and the message would be waiting for
+    the next one. See ``Task.Strategy``.
+    """
+    from celery.worker.strategy import default  # the web processes, which only send, do without
+
+    handle: Callable[..., Any] = default(task, app, consumer)
+
+    def drop_garbage(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handle(*args, **kwargs)
+        except (InvalidTaskError, ContentDisallowed, DecodeError):
+            raise  # Celery drops these itself
+        except Exception as exc:
+            raise InvalidTaskError(f"this is no message: {exc!r}") from exc
+
+    return drop_garbage
 
 
 def install() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 
+from linkpeek import broker
 from linkpeek.capture.model import Capture
 from linkpeek.engine import Engine, Interrupted
 from linkpeek.errors import CaptureError, LinkPeekError, Unavailable
@@ -85,7 +86,7 @@ class CaptureWorker:
         # Whether root may run a browser is this service's own decision, made before this.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         app = make_celery(self._settings)
-        app.task(name=CAPTURE_TASK)(self._drain)
+        app.task(name=CAPTURE_TASK, Strategy=f"{broker.__name__}:{broker.strategy.__name__}")(self._drain)
         worker_shutting_down.connect(self._stop_soon, weak=False)
         app.Worker(
             pool="threads",

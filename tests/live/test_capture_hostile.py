@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 
 from linkpeek.capture import Browser, Capture
+from linkpeek.capture.stage import Stage
+from linkpeek.capture.waiting import Waiting
 from linkpeek.errors import CaptureError, CaptureTimeout
 from tests.live.capturing import (
     Loop,
@@ -172,6 +174,45 @@ def test_renderer_that_is_killed_fails_its_own_capture(loop: Loop, browser: Brow
 
     assert isinstance(outcome, CaptureError), outcome
     assert (outcome.code, outcome.lasting) == ("page-crashed", False)
+    assert loop.run(browser.capture(request(site.url("/static")))).title == "A static page"
+
+
+@pytest.mark.parametrize(
+    ("crash", "code", "alone"),
+    [
+        (lambda stage: stage.page.post("Page.navigate", url="chrome://crash"), "page-crashed", True),
+        (lambda stage: stage.page.post("Page.crash"), "page-crashed", True),
+        (lambda stage: stage.page.connection.browser.post("Browser.crash"), "browser-crashed", False),
+    ],
+    ids=["chrome://crash", "page", "browser"],
+)
+def test_crash(
+    loop: Loop,
+    browser: Browser,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    crash: Callable[[Stage], object],
+    code: str,
+    alone: bool,
+) -> None:
+    """As Chromium itself has it, while another page is captured beside it."""
+    load = Waiting.load
+
+    async def crashing(self: Waiting) -> None:
+        if "victim" in self._watch.uri:
+            crash(self._page.stage)
+        await load(self)
+
+    async def both() -> list[tuple[Outcome, float]]:
+        pages = ("/slow-image?victim", "/slow-image")
+        return await asyncio.gather(*(outcome_of(browser, request(site.url(page))) for page in pages))
+
+    monkeypatch.setattr(Waiting, "load", crashing)
+    (victim, _), (other, _) = loop.run(both())
+
+    assert isinstance(victim, CaptureError), victim
+    assert (victim.code, victim.lasting) == (code, False)
+    assert isinstance(other, Capture) is alone
     assert loop.run(browser.capture(request(site.url("/static")))).title == "A static page"
 
 

@@ -1,5 +1,7 @@
 """The capture worker as a process of its own, with a real browser, and everything that can befall it."""
 
+import base64
+import json
 import os
 import signal
 import socket
@@ -218,15 +220,48 @@ def test_a_message_that_got_lost(service: Resources, start: Start, site: Site) -
 
 
 def test_messages_that_are_doubled_or_garbage(service: Resources, start: Start, site: Site) -> None:
-    start()
     folder = broker_folder(service.settings)
-    for number, garbage in enumerate((b"", b"\0\xff", b"{}", b'{"body": 1}', b"[" * 5000, b"null")):
+    worker = start()
+    worker.suspend()  # so that a message can be had before it is read
+    service.wake()
+    (message,) = folder.glob("*.msg")
+    whole = message.read_bytes()
+    for number, garbage in enumerate(garbled(whole)):
         (folder / f"{number}_garbage.linkpeek.msg").write_bytes(garbage)
-    for _ in range(20):
-        service.wake()
+    (folder / "0_folder.linkpeek.msg").mkdir()
+    for number in range(20):
+        (folder / f"9_{number}.linkpeek.msg").write_bytes(whole)
+    worker.resume()
     snapshot = ended(service, ask(service, site.url("/static")), 20)
     assert (snapshot.state, snapshot.attempts) == (State.READY, 1)
     assert site.hits["/static"] == 1
+    wait_until(lambda: not [path for path in folder.glob("*.msg") if path.is_file()], 20, "all are read")
+    assert alive([worker]), "and the worker got over all of them"
+
+
+def garbled(whole: bytes) -> Iterator[bytes]:
+    """Give what is no message, and what looks like one."""
+    yield from (b"", b"\0\xff", b"{}", b'{"body": 1}', b"[" * 5000, b"null", whole[:-10])
+    changes: tuple[dict[str, object], ...] = (
+        {"body": "garbage"},
+        {"body": ""},
+        {"body": base64.b64encode(b"null").decode()},
+        {"body": base64.b64encode(b"[1, 2]").decode()},
+        {"content-type": "application/x-python-serialize"},
+        {"content-type": None},
+        {"content-encoding": "no-such-encoding"},
+        {"headers": None},
+        {"headers": {}},
+        {"headers": {"task": "no.such.task", "id": "1"}},
+        {"headers": {"task": 7, "id": []}},
+        {"headers": {"task": "linkpeek.capture", "id": "1", "eta": "whenever"}},
+        {"headers": {"task": "linkpeek.capture", "id": "1", "expires": "whenever", "retries": "many"}},
+        {"properties": {"delivery_info": None, "delivery_tag": None}},
+        {"properties": {"delivery_info": {}, "delivery_tag": "1", "body_encoding": "no-such-encoding"}},
+        {"properties": []},
+    )
+    for change in changes:
+        yield json.dumps(json.loads(whole) | change).encode()
 
 
 def test_two_workers_share_one_queue(service: Resources, start: Start, site: Site) -> None:
