@@ -57,7 +57,7 @@ def make_app(settings: Settings, raw: dict[str, Any]) -> TrustedProxies:
     config.registry.getUtility(IRequestExtensions).descriptors.pop("tm")
     if settings.worker == "embedded":
         embedded.start(settings)
-    app = AtOnce(config.make_wsgi_app(), config.registry, ServiceRequest)
+    app = AtOnce(config.make_wsgi_app(), config.registry)
     return TrustedProxies(with_request_log(app), settings.trusted_proxies)
 
 

@@ -109,26 +109,28 @@ def picture(request: Request, snapshot: Snapshot | Ready, size: Size, state: str
         path = request.services.renditions.path(snapshot, size, image_format)
     except NotFound:
         raise PictureLost(snapshot.id) from None
-    return _redirect(
-        request, path, state, cache_control="private, max-age=60" if state == "ready" else "no-store"
-    )
+    return redirect(request, path, state)
 
 
 def _placeholder(request: Request, size: Size, viewport: Viewport) -> Response:
     path = request.services.renditions.placeholder_path(*size.pixels(viewport))
-    response = _redirect(request, path, "pending", cache_control="no-store")
+    response = redirect(request, path, "pending")
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 
 
-def _redirect(request: Request, path: str, state: str, *, cache_control: str) -> Response:
+def redirect(request: Request, path: str, state: str) -> Response:
+    """Redirect to a stored image, which only a ``ready`` one's browser need not ask for again at once.
+
+    :raises ParameterError: ``bad-host``.
+    """
     # All headers at once: setting them one by one takes WebOb as long as the rest of the answer.
     headers = [
         ("Content-Type", "text/plain; charset=UTF-8"),
         ("Content-Length", "0"),
         ("Location", f"{site_address(request)}{SNAPSHOTS}{path}"),
         ("X-LinkPeek-State", state),
-        ("Cache-Control", cache_control),
+        ("Cache-Control", "private, max-age=60" if state == "ready" else "no-store"),
         ("Vary", "Accept"),
     ]
     return Response(status=302, headerlist=headers)
@@ -136,10 +138,11 @@ def _redirect(request: Request, path: str, state: str, *, cache_control: str) ->
 
 def accepts_webp(request: Request) -> bool:
     """Tell whether the client says that it understands WebP; ``*/*`` does not say so."""
-    return _names_webp(request.environ.get("HTTP_ACCEPT", ""))
+    return names_webp(request.environ.get("HTTP_ACCEPT", ""))
 
 
 @lru_cache(maxsize=256)
-def _names_webp(accept: str) -> bool:
+def names_webp(accept: str) -> bool:
+    """Tell whether an Accept header says that WebP is understood."""
     parsed = create_accept_header(accept or None).parsed
     return any(media.lower() == "image/webp" and quality > 0 for media, quality, *_ in parsed or ())
