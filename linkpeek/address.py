@@ -25,6 +25,7 @@ _C0_AND_SPACE = "".join(map(chr, range(0x21)))
 _TAB_AND_NEWLINE = str.maketrans("", "", "\t\n\r")
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+_BEFORE_QUERY = re.compile(r"[^?#]*")
 _PORT = re.compile(r"[0-9]{1,5}(?![^/\\?#])", re.ASCII)
 
 
@@ -67,7 +68,7 @@ def read_address(text: str) -> Address:
     scheme = url.protocol.removesuffix(":")
     if scheme not in _DEFAULT_PORTS:
         raise AddressRefused("Only http and https addresses are opened.", code="scheme-refused")
-    href = url.href
+    href = _as_requested(url.href)
     # Each of ada-url's properties costs as much as reading the address did: an @ first.
     if "@" in href and (url.username or url.password):
         raise AddressRefused("Addresses with credentials are not opened.", code="credentials-refused")
@@ -91,6 +92,13 @@ def _parse(text: str) -> URL:
         return URL(text)
     except ValueError:  # also a lone surrogate's UnicodeEncodeError
         raise _bad() from None
+
+
+def _as_requested(href: str) -> str:
+    """Encode a bar in the path, as Chromium does: what is stored is what is asked for. WHATWG leaves it."""
+    if "|" not in href:
+        return href
+    return _BEFORE_QUERY.sub(lambda path: path[0].replace("|", "%7C"), href, count=1)
 
 
 def _bad() -> ParameterError:

@@ -1,8 +1,9 @@
 """Hosts as a browser reads them: one canonical spelling, and the names that never leave this machine.
 
-ada-url, the WHATWG parser that Node.js ships, does the reading. Two gaps are
+ada-url, the WHATWG parser that Node.js ships, does the reading. Three gaps are
 closed here: it lets pure-ASCII hosts through whose ``xn--`` labels do not
-decode, and it knows nothing of what DNS can carry (RFC 1035, section 2.3.4).
+decode, it knows nothing of what DNS can carry (RFC 1035, section 2.3.4), and it
+takes an asterisk, as WHATWG does, which Chromium makes ``%2A`` of.
 """
 
 import ipaddress
@@ -58,7 +59,7 @@ def checked_host(hostname: str) -> str:
         return hostname[1:-1]
     name = hostname.removesuffix(".")
     labels = name.split(".")
-    if len(name) > 253 or not all(0 < len(label) <= 63 for label in labels):
+    if len(name) > 253 or "*" in name or not all(0 < len(label) <= 63 for label in labels):
         raise ValueError("not a name that DNS can carry")
     if any(label.startswith("xn--") for label in labels):
         _check_punycode(name)

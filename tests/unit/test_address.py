@@ -40,6 +40,10 @@ def test_an_address_is_what_the_browser_makes_of_it() -> None:
     )
 
 
+def test_a_bar_is_written_as_chromium_writes_it() -> None:
+    assert parse("https://example.com/a|b?c|d#e|f").uri == "https://example.com/a%7Cb?c|d#e|f"
+
+
 def test_ipv6_hosts_have_no_brackets() -> None:
     assert parse("http://[2606:4700::0:1111]/") == Address(
         "http://[2606:4700::1111]/", "http", "2606:4700::1111", 80
@@ -55,6 +59,7 @@ def test_ipv6_hosts_have_no_brackets() -> None:
         ("http://a..example.com/", "bad-uri"),
         ("http://example.com../", "bad-uri"),
         ("http://xn--a.example.com/", "bad-uri"),
+        ("http://a*b.example.com/", "bad-uri"),
         ("http://example.com/\0", "ok"),
         ("http://example.com/\0a", "bad-uri"),
         ("http://\ud800/", "bad-uri"),

@@ -34,7 +34,7 @@ def test_one_spelling(text: str, host: str) -> None:
     [
         *("", ".", "a..b", ".a", "a..", "a b", "a/b", "a\\b", "a@b", "a:80", "a#b", "a?b", "::1]", "[::1"),
         *("a\tb", "\0", "xn--", "xn--a.com", "xn--0ca24w.com", "a" * 64 + ".com", "a." * 127 + "a"),
-        *("1.2.3.4.5", "\ud800", "fe80::1%lo"),
+        *("1.2.3.4.5", "\ud800", "fe80::1%lo", "a*b.com", "*.example.com", "a%2ab.com"),
     ],
 )
 def test_no_hosts(text: str) -> None:
