@@ -8,7 +8,7 @@ so are metadata services in public ranges. IPv6 is refused unless it lies in
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -63,7 +63,10 @@ _V6 = tuple(
 )
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+
+#: Prefixes of translators to IPv4: everybody's (RFC 6052) and those of one network's own (RFC 8215).
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 
 #: The interface identifiers that mark an ISATAP address (RFC 5214, section 6.1).
 _ISATAP = (0x00005EFE, 0x02005EFE)
@@ -82,19 +85,21 @@ def allowed(ip: IPAddress, allow: Iterable[Network]) -> bool:
     return any(ip in network for network in allow)
 
 
-def judge(ip: IPAddress, allow: Iterable[Network] = ()) -> str | None:
+def judge(ip: IPAddress, allow: Sequence[Network] = ()) -> str | None:
     """Judge an address: None where a page may be fetched from it, else a short reason why not.
 
     :param allow: networks that the operator opened (``linkpeek.egress_allow``);
-        they win over all else. Opening NAT64's prefix opens it for those IPv4
+        they win over all else. Opening a NAT64 prefix opens it for those IPv4
         addresses only that would pass themselves, or it would open everything
         that the translator can reach.
     """
     ip = unmapped(ip)
     if isinstance(ip, ipaddress.IPv4Address):
         return None if allowed(ip, allow) else _reason(ip, _V4)
-    if allowed(ip, allow):
-        return judge(_last_32_bits(ip), allow) if ip in _NAT64 else None
+    opened = [network for network in allow if ip in network]
+    if opened:
+        reasons = (judge(carried, allow) for carried in _translated(ip, opened))
+        return next(filter(None, reasons), None)
     return _judge_v6(ip)
 
 
@@ -106,6 +111,20 @@ def _judge_v6(ip: ipaddress.IPv6Address) -> str | None:
         carried = _reason(_last_32_bits(ip), _V4)
         reason = carried and f"ISATAP, {carried}"
     return reason
+
+
+def _translated(ip: ipaddress.IPv6Address, opened: Iterable[Network]) -> list[ipaddress.IPv4Address]:
+    """Give the IPv4 addresses that a translator with one of the prefixes ``opened`` may make of ``ip``."""
+    if ip in _NAT64:
+        return [_last_32_bits(ip)]
+    return [_embedded(ip, network.prefixlen) for network in opened] if ip in _LOCAL_NAT64 else []
+
+
+def _embedded(ip: ipaddress.IPv6Address, prefix: int) -> ipaddress.IPv4Address:
+    """Give the IPv4 address behind a prefix of so many bits, without bits 64 to 71 (RFC 6052, 2.2)."""
+    bits = f"{int(ip):0128b}"
+    following = bits[max(prefix, 48) : 64] + bits[72:] if prefix <= 64 else bits[96:]
+    return ipaddress.IPv4Address(int(following[:32], 2))
 
 
 def _reason(ip: IPAddress, table: Iterable[tuple[Network, str]]) -> str | None:
