@@ -37,7 +37,8 @@ def check(config: str, uris: tuple[str, ...], escaped: bool, stubs: tuple[str, .
     """Say whether each URI would be opened: one JSON object a line.
 
     A single - among the URIs stands for the lines of standard input. Nothing is
-    put before an address that has no scheme. The status is 0 whatever the verdicts.
+    put before an address that has no scheme. The status is 0 whatever the verdicts,
+    1 where standard input cannot be read to its end.
     """
     guard = _guard(config, _resolver(stubs))
     # unicode_escape warns of escapes that Python does not know; they are read as they stand.
@@ -64,9 +65,16 @@ def _resolver(stubs: Iterable[str]) -> Resolver:
 def _raw_texts(uris: Iterable[str]) -> Iterator[bytes]:
     for uri in uris:
         if uri == "-":
-            yield from _lines(sys.stdin.buffer)
+            yield from _lines(_standard_input())
         else:
             yield os.fsencode(uri)
+
+
+def _standard_input() -> BinaryIO:
+    stream: BinaryIO | None = getattr(sys.stdin, "buffer", None)
+    if stream is None:  # Python has no sys.stdin where it was closed before
+        raise OSError("it is closed")
+    return stream
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -78,6 +86,7 @@ async def _answer_all(raw_texts: Iterator[bytes], guard: Guard, escaped: bool) -
     """Print the verdicts in order, each as soon as it and those before it are known."""
     verdicts: asyncio.Queue[asyncio.Task[Verdict] | None] = asyncio.Queue(_AT_ONCE)
     loop = asyncio.get_running_loop()
+    faults: list[OSError] = []
 
     async def start(raw: bytes | None) -> None:
         await verdicts.put(None if raw is None else asyncio.create_task(_judge(raw, guard, escaped)))
@@ -87,12 +96,16 @@ async def _answer_all(raw_texts: Iterator[bytes], guard: Guard, escaped: bool) -
         try:
             for raw in raw_texts:
                 asyncio.run_coroutine_threadsafe(start(raw), loop).result()
+        except OSError as exc:
+            faults.append(exc)
         finally:
             asyncio.run_coroutine_threadsafe(start(None), loop).result()
 
     threading.Thread(target=read, daemon=True).start()
     while (verdict := await verdicts.get()) is not None:
         click.echo(json.dumps(await verdict))
+    if faults:
+        raise click.ClickException(f"standard input cannot be read: {faults[0]}")
 
 
 async def _judge(raw: bytes, guard: Guard, escaped: bool) -> Verdict:

@@ -1,6 +1,7 @@
 """Would this address be opened? The parser and the guard, asked for the operator's eyes."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Literal, TypedDict
 
@@ -9,6 +10,9 @@ from linkpeek.egress.guard import Guard, Refused
 from linkpeek.egress.hosts import canonical_host
 from linkpeek.egress.policy import IPAddress
 from linkpeek.errors import LinkPeekError
+
+#: A backslash that escapes nothing, for no escape goes on with what is not ASCII.
+_IDLE_BACKSLASH = re.compile(r"(?<!\\)(?:\\\\)*\\(?=[^\x00-\x7f])")
 
 
 class Verdict(TypedDict):
@@ -48,6 +52,7 @@ def decoded(raw: bytes, *, escaped: bool) -> str:
     """
     text = raw.decode("utf-8", "surrogateescape")
     if escaped:
+        text = _IDLE_BACKSLASH.sub(lambda found: found[0] + "\\", text)
         text = text.encode("ascii", "backslashreplace").decode("unicode_escape")
     return text
 

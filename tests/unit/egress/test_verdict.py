@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkpeek.cli.check import check
@@ -111,6 +111,8 @@ def test_settings_count(tmp_path: Path) -> None:
         (b"\xc3\xbc", "\u00fc"),
         (b"\xff", "\udcff"),
         (rb"\q", "\\q"),
+        (b"\\\xc3\xbc", "\\\u00fc"),
+        (b"\\\\\xc3\xbc", "\\\u00fc"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
@@ -118,6 +120,7 @@ def test_escapes(raw: bytes, text: str) -> None:
     assert decoded(raw, escaped=True) == text
 
 
+@settings(deadline=None)  # a busy machine is slow
 @given(lines=st.lists(st.binary(max_size=20), max_size=5), escaped=st.booleans())
 def test_any_bytes_get_a_verdict(config: str, lines: list[bytes], escaped: bool) -> None:
     lines = [b"http://" + line.replace(b"\n", b"") for line in lines]
@@ -125,6 +128,27 @@ def test_any_bytes_get_a_verdict(config: str, lines: list[bytes], escaped: bool)
     answers = said(config, *ANY, "-", *options, lines=b"".join(line + b"\n" for line in lines))
     assert len(answers) == len(lines)
     assert all((answer["code"] is None) == (answer["verdict"] == "allow") for answer in answers)
+
+
+@pytest.mark.parametrize("standard_input", ["<&-", "0> only-written"])
+def test_input_that_cannot_be_read_is_no_success(config: str, tmp_path: Path, standard_input: str) -> None:
+    script = "from linkpeek.cli.check import check; check()"
+    command = [
+        "sh",
+        "-c",
+        f'exec "$@" {standard_input}',
+        "sh",
+        sys.executable,
+        "-c",
+        script,
+        config,
+        "-",
+        *ANY,
+    ]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"cannot be read" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_it_answers_each_line_as_it_comes(config: str) -> None:
