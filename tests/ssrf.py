@@ -1,4 +1,7 @@
-"""The list of hostile addresses, ``ssrf_cases.tsv``, as tests read it; its header explains the fields."""
+"""The list of hostile addresses, ``ssrf_cases.tsv``, as tests read it; its header explains the fields.
+
+Pages that make many attempts each are files of their own, below ``live/hostile/pages``.
+"""
 
 import ipaddress
 import re
@@ -7,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LIST = Path(__file__).with_name("ssrf_cases.tsv")
+PAGES = Path(__file__).with_name("live") / "hostile" / "pages"
 URL_KINDS = frozenset({"scheme", "ipv4", "ipv6", "name", "userinfo", "port", "size", "encoding"})
 
 #: What a name without a stub resolves to.
@@ -21,6 +25,7 @@ class Case:
 
     :ivar line: the case as it stands in the file, escapes and all.
     :ivar text: the case, decoded.
+    :ivar headers: of the answer, where a page needs some; ``Status`` among them is its status.
     """
 
     id: str
@@ -30,6 +35,7 @@ class Case:
     text: str
     reason: str
     stubs: dict[str, tuple[str, ...]] = field(compare=False)
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def raw_bytes(self) -> bool:
@@ -43,6 +49,20 @@ class Case:
 def cases(*kinds: str) -> list[Case]:
     """Read the cases of some kinds."""
     return [case for case in _read() if case.kind in kinds]
+
+
+def page_files() -> list[Case]:
+    """Read the pages that are files: served over ``plain`` HTTP or ``secure``, which is their kind."""
+    return [
+        Case(path.stem, "refuse", path.parent.name, "", path.read_text(), "", {}, _headers(path))
+        for path in sorted(PAGES.glob("*/*.html"))
+    ]
+
+
+def _headers(page: Path) -> tuple[tuple[str, str], ...]:
+    file = page.with_suffix(".headers")
+    lines = file.read_text().splitlines() if file.exists() else []
+    return tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
 
 
 def _read() -> Iterator[Case]:

@@ -25,6 +25,8 @@ DISABLED_FEATURES = (
     "NetworkTimeServiceQuerying", "CertificateTransparencyComponentUpdater", "AutofillServerCommunication",
     "InterestFeedContentSuggestions", "Translate", "WebOTP", "DirectSockets", "Reporting",
     "NetworkErrorLogging",
+    # asks the local network, by multicast, for names in .local that a page gives WebRTC
+    "WebRtcHideLocalIpsWithMdns",
     # pages fetched or drawn before anyone opens them
     "Prerender2", "PreloadingHeuristicsMLModel", "LoadingPredictorPrefetch", "SpeculationRulesPrefetchFuture",
     "PrefetchPrivacyChanges", "NavigationPredictor", "NoStatePrefetchHoldback",

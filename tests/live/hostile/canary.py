@@ -44,11 +44,12 @@ _FILTER = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Attempt:
-    """Somebody wanted to reach this."""
+    """Somebody wanted to reach this, from this port of theirs."""
 
     protocol: str
     address: str
     port: int
+    source: int
 
 
 class Canary(threading.Thread):
@@ -88,5 +89,5 @@ def _read(packet: bytes) -> Attempt:
         header, protocol, address = 4 * (packet[0] & 0xF), packet[9], packet[16:20]
     else:
         header, protocol, address = 40, packet[6], packet[24:40]
-    (port,) = struct.unpack_from("!H", packet, header + 2)
-    return Attempt("udp" if protocol == 17 else "tcp", str(ipaddress.ip_address(address)), port)
+    source, port = struct.unpack_from("!HH", packet, header)
+    return Attempt("udp" if protocol == 17 else "tcp", str(ipaddress.ip_address(address)), port, source)

@@ -8,18 +8,23 @@ each case, and whom anybody tried to reach.
 import asyncio
 import ipaddress
 import json
+import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from canary import Canary
-from outside import Keys, Outside
-from ssrf import Case, answers, cases
+from keys import Keys
+from outside import Outside
+from ssrf import Case, answers, cases, page_files
 
 from linkpeek.capture import Browser, CaptureRequest
 from linkpeek.capture.executable import find_executable
@@ -37,14 +42,19 @@ SECURE = {f"PAG-{number:03}" for number in (34, 71, 88, 89, 91, 93, 120, 121, 12
 
 PORTS = frozenset({80, 443, 8080, 8443})
 
+#: A name that lies from the second time on, and one that is inside whenever it is asked for.
+REBINDING, INWARD = "rebind.example.net", "inward.example.net"
+
 
 class Noting(ListedResolver):
-    """Notes which names were asked for."""
+    """Notes which names were asked for, and how often; one of them changes its address meanwhile."""
 
-    asked: set[str]
+    asked: Counter[str]
 
     async def resolve(self, name: str) -> tuple[IPAddress, ...]:
-        self.asked.add(name)
+        self.asked[name] += 1
+        if name == INWARD or (name == REBINDING and self.asked[name] > 1):
+            return (ipaddress.ip_address("127.40.0.1"),)
         return await super().resolve(name)
 
 
@@ -59,9 +69,40 @@ class Ways(EgressServer):
         return session
 
 
+class Dialled(socket.socket):
+    """A socket of the guard's that notes whom it goes to (address, port) and from which port of its own."""
+
+    noted: ClassVar[set[tuple[str, int, int]]] = set()
+
+    def connect(self, address: Any) -> None:
+        self.bind(("", 0))
+        self.noted.add((address[0], address[1], self.getsockname()[1]))
+        super().connect(address)
+
+
+#: What the guard's dialling needs of the module ``socket``.
+SOCKETS = SimpleNamespace(
+    socket=Dialled, AF_INET=socket.AF_INET, AF_INET6=socket.AF_INET6, SOCK_STREAM=socket.SOCK_STREAM
+)
+
+
+#: Every address leads to this machine, but for one network that is not there. WebRTC looks
+#: for an interface that is not loopback, and leaves it at that where there is none.
+NETWORK = (
+    "link set lo up",
+    "link add outer type veth peer name inner",
+    "address add 192.168.77.2/24 dev outer",
+    "link set outer up",
+    "link set inner up",
+    "route add local 0.0.0.0/0 dev lo",
+    "-6 route add local ::/0 dev lo",
+    "route add unreachable 10.66.0.0/16 table local",
+)
+
+
 def make_network() -> None:
-    """Lead every address to this machine."""
-    for words in ("link set lo up", "route add local 0.0.0.0/0 dev lo", "-6 route add local ::/0 dev lo"):
+    """Make the world that the pages see."""
+    for words in NETWORK:
         subprocess.run(["ip", *words.split()], check=True)
 
 
@@ -78,7 +119,7 @@ def address(case: Case) -> str:
     """Give where a case begins."""
     if case.kind == "redirect":
         return case.text.split(" => ")[0]
-    scheme = "https" if case.id in SECURE else "http"
+    scheme = "https" if case.id in SECURE or case.kind == "secure" else "http"
     return f"{scheme}://{case.id.lower()}.example.com/"
 
 
@@ -91,7 +132,7 @@ async def outcome(browser: Browser, uri: str) -> dict[str, Any]:
     try:
         capture = await browser.capture(request)
     except LinkPeekError as exc:
-        result["code"] = exc.code
+        result |= {"code": exc.code, "message": exc.message}
     else:
         result |= {"final_uri": capture.final_uri, "status": capture.status, "title": capture.title}
         result |= {"width": capture.width, "height": capture.height}
@@ -107,7 +148,7 @@ async def run(wanted: Iterable[Case], folder: Path, allow: tuple[Network, ...]) 
     listed = list(wanted)
     names = {name: ips for case in listed for name, ips in answers(case).items()}
     resolver = Noting(names)
-    resolver.asked = set()
+    resolver.asked = Counter()
     ways = Ways(Guard(resolver, ports=PORTS, allow=allow), Limits(total_bytes=BYTES))
     ways.ports = set()
     canary = Canary()
@@ -123,9 +164,16 @@ async def run(wanted: Iterable[Case], folder: Path, allow: tuple[Network, ...]) 
     await browser.close()
     return {
         "results": {case.id: result for case, result in zip(listed, results, strict=True)},
-        "attempts": sorted((a.protocol, a.address, a.port) for a in canary.stop()),
+        "attempts": sorted({(a.protocol, a.address, a.port) for a in canary.stop()}),
+        "beside": sorted(
+            {
+                (a.protocol, a.address, a.port)
+                for a in canary.attempts
+                if (a.address, a.port, a.source) not in Dialled.noted
+            }
+        ),
         "proxies": sorted(ways.ports),
-        "asked": sorted(resolver.asked),
+        "asked": resolver.asked,
         "requests": outside.requests,
     }
 
@@ -135,9 +183,12 @@ def main() -> None:
     make_network()
     unguarded, ids = "--unguarded" in sys.argv, {word for word in sys.argv[1:] if not word.startswith("-")}
     allow = tuple(map(ipaddress.ip_network, ("0.0.0.0/0", "::/0"))) if unguarded else ()
-    wanted = [case for case in cases("page", "meta", "redirect") if not ids or case.id in ids]
+    everything = (*cases("page", "meta", "redirect"), *page_files())
+    wanted = [case for case in everything if not ids or case.id in ids]
     with tempfile.TemporaryDirectory() as folder:
-        json.dump(asyncio.run(run(wanted, Path(folder), allow)), sys.stdout)
+        with patch("linkpeek.egress.dial.socket", SOCKETS):
+            outcome = asyncio.run(run(wanted, Path(folder), allow))
+        json.dump(outcome, sys.stdout)
 
 
 if __name__ == "__main__":
