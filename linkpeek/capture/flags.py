@@ -91,6 +91,8 @@ FLAGS = (
     "--font-render-hinting=none",
     "--disable-lcd-text",
     "--hide-scrollbars",
+    # which hides them, but would leave the room that "scrollbar-gutter: stable" keeps for them
+    "--blink-settings=forceAndroidOverlayScrollbar=true",
     "--mute-audio",
     "--autoplay-policy=user-gesture-required",
     # several pages at work at once, none of them in front

@@ -157,7 +157,7 @@ def user_agent(product: str) -> dict[str, Any]:
     system = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
     return {
         "userAgent": f"{system} Chrome/{major}.0.0.0 Safari/537.36 LinkPeek/{VERSION}",
-        "acceptLanguage": "en-US,en;q=0.9",
+        "acceptLanguage": "en-US,en",  # to the header, Chromium adds the weights
         "userAgentMetadata": {
             "brands": brands,
             "fullVersionList": brands,

@@ -175,6 +175,13 @@ def show_headers(handler: Handler) -> None:
     handler.answer(f"<!doctype html><title>{lines}</title><h1>Headers</h1>".replace('"', "&quot;").encode())
 
 
+def show_language(handler: Handler) -> None:
+    """What the server and the page's scripts are told of the visitor's languages, as the title."""
+    header = handler.headers["Accept-Language"]
+    script = f"document.title = ['{header}', ...navigator.languages].join(' | ')"
+    handler.answer(f"<!doctype html><script>{script}</script><h1>Language</h1>".encode())
+
+
 # Pages that are not there
 
 
@@ -276,6 +283,7 @@ ROUTES: dict[str, Callable[[Handler], None]] = {
     "/second-load": second_load,
     "/font.ttf": web_font,
     "/headers": show_headers,
+    "/language": show_language,
     "/status": status,
     "/204": no_content,
     "/redirect": redirect,

@@ -108,6 +108,15 @@ def test_says_who_it_is(take) -> None:
     assert "LinkPeek" in title
 
 
+def test_speaks_english(take) -> None:
+    assert take("/language").title == "en-US,en;q=0.9 | en-US | en"
+
+
+def test_keeps_no_room_for_scroll_bars(take) -> None:
+    """Neither beside the page nor in a part of it that scrolls: red would shine through."""
+    assert colours(image(take("/gutter"))) == {GREEN}
+
+
 # Waiting well
 
 
