@@ -80,7 +80,7 @@ fuzz: $(ENV)/.test ## Requests nobody would think of, FUZZ_SECONDS=60 for each k
 		tests/unit $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: bench-system $(ENV)/.bench ## Measure everything that docs/performance.md says, in some 25 minutes
+bench: bench-system $(ENV)/.bench ## Measure everything that docs/performance.md says, in some 40 minutes
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: bench-quick

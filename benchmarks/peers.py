@@ -105,7 +105,8 @@ class Peer:
     def close(self) -> None:
         """End the program and everything that it started."""
         if self.process is not None:
-            stop(self.process)
+            with self.process:  # closes its pipes
+                stop(self.process)
 
     def _running(self) -> "subprocess.Popen[str]":
         assert self.process is not None, "start() comes first"

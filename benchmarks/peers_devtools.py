@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from benchmarks.peers_rounds import answer_rounds
@@ -66,8 +67,9 @@ async def _start(executable: Path, folder: Path) -> tuple[Spawned, Connection]:
     words = flags.command_line(executable, profile=folder, sandbox=os.geteuid() != 0)
     words = [word for word in words if not word.startswith(PROXY)]
     spawned = spawn(words, limits=Cage(None).limits, environment=flags.environment(folder), folder=folder)
-    asyncio.get_running_loop().run_in_executor(None, os.fdopen(spawned.errors, "rb").read)
-    connection = await Connection.open(spawned.answers, spawned.commands)
+    threading.Thread(target=os.fdopen(spawned.errors, "rb").read, daemon=True).start()
+    connection = Connection()
+    await connection.open(spawned.answers, spawned.commands)
     await connection.browser.call("Browser.getVersion")
     return spawned, connection
 

@@ -35,12 +35,13 @@ from linkpeek.services.captures import CaptureService
 from linkpeek.services.snapshots import SnapshotService, Target
 from tests.postgres import postgres_server
 
-COUNTS = (1_000, 100_000, 1_000_000)
+COUNTS, QUICK_COUNTS = (1_000, 100_000, 1_000_000), (1_000, 20_000)
+#: Requests of a kind that are timed, at most.
 ASKED = 3000
 #: What is timed, and how the tables call it.
 TIMED = {"first": "hit, first time", "hit": "hit, again", "new": "new page, queued"}
-#: Rows beside which no time is spent on making files.
-FILES = 1_000_000
+#: Snapshots that have a picture on disk, at most.
+FILES, QUICK_FILES = 1_000_000, 5_000
 
 
 def run(quick: bool = False) -> Result:
@@ -52,7 +53,7 @@ def run(quick: bool = False) -> Result:
         and ``plans`` of the hot queries.
     """
     os.sched_setaffinity(0, cores(0, 1))
-    counts, files = ((1_000, 20_000), 5_000) if quick else (COUNTS, FILES)
+    counts, files = (QUICK_COUNTS, QUICK_FILES) if quick else (COUNTS, FILES)
     result: Result = {"sqlite": [], "postgresql": [], "plans": {}}
     with tempfile.TemporaryDirectory(prefix="bench-scale-", dir=os.environ.get("TMPDIR")) as folder:
         result["sqlite"] = list(_growing(Path(folder), "", counts, files, result["plans"]))

@@ -91,7 +91,7 @@ SERVERS = (
     Server("granian", "granian", _granian),
     Server("bjoern", "bjoern", _own("bjoern", PROCESSES)),
 )
-QUICK = ("uWSGI", "waitress", "CherryPy (cheroot)")
+QUICK = ("uWSGI", "waitress")
 
 
 @contextmanager
