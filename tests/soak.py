@@ -1,9 +1,9 @@
 """The soak: thousands of captures of good, bad and hostile pages while workers and browsers are killed.
 
 ``make soak`` runs it. Two workers share one queue. One of them is killed again and
-again, by TERM and by KILL; of both, browser processes are killed. In the end nothing
-may be lost or stuck, nothing may be left over, and the worker that lived all the
-time must not have grown.
+again, by TERM and by KILL; of both, browser processes are killed, and stopped for good.
+In the end nothing may be lost or stuck, nothing may be left over, and the worker that
+lived all the time must not have grown, nor its browser.
 """
 
 import argparse
@@ -59,13 +59,31 @@ HOSTILE = (
     "/never",
     "/buffers",
     "/canvas",
+    "/connects",
     "/deep",
+    "/drawings",
     "/frames",
     "/huge-picture",
+    "/nested-workers",
+    "/stores",
     "/wasm",
     "/worker-bytes",
     "/workers",
 )
+#: What is done to whom: a worker, or a process of a browser that has this in its command line.
+HARM = (
+    ("worker", signal.SIGKILL),
+    ("worker", signal.SIGTERM),
+    ("--type=renderer", signal.SIGKILL),
+    ("--type=gpu", signal.SIGKILL),
+    ("--type=utility", signal.SIGKILL),
+    ("--headless ", signal.SIGKILL),
+    ("--headless ", signal.SIGSTOP),
+)
+#: How much more the last hundred captures may take than the first, a share and an amount:
+#: bytes of the worker, of its browser, and descriptors. So many captures, and it counts.
+GROWTH = ((0.1, 10 * 2**20), (0.25, 100 * 2**20), (0.0, 10))
+ENOUGH = 1000
 INI = """\
 [app:main]
 use = egg:linkpeek
@@ -145,18 +163,16 @@ class Soak:
         self.service.wake()
 
     def kill_something(self) -> None:
-        what = self.random.choice(
-            ("worker KILL", "worker TERM", "--type=renderer", "--type=gpu", "--headless ")
-        )
-        if what.startswith("worker"):
-            self.mortal.send_signal(signal.SIGKILL if "KILL" in what else signal.SIGTERM)
+        what, how = self.random.choice(HARM)
+        if what == "worker":
+            self.mortal.send_signal(how)
             self.mortal.wait(20)
         else:
             victims = named(family(self.random.choice((self.steady, self.mortal))), what)
             if not victims:
                 return
-            self.random.choice(victims).kill()
-        self.kills[what] += 1
+            self.random.choice(victims).send_signal(how)
+        self.kills[f"{what.strip('- ')} {how.name}"] += 1
 
     def sample(self, asked: int) -> None:
         try:
@@ -190,6 +206,7 @@ class Soak:
         # A worker that is killed while it writes leaves half a file to the sweep, which waits an hour.
         self.service.storage.sweep_temporary(0)
         assert not self.left_over(), f"left over: {self.left_over()}"
+        assert self.count < ENOUGH or not self.grown(), f"grown: {self.grown()}"
         return {
             "captures": self.count,
             "seconds": round(seconds, 1),
@@ -204,11 +221,22 @@ class Soak:
 
     def left_over(self) -> list[str]:
         """List what should be gone: throw-away folders, half-written pictures, messages, control groups."""
-        folders = [path for path in self.temporary.iterdir() if path.is_dir() and any(path.iterdir())]
+        folders = list(self.temporary.glob("linkpeek-*"))
         halves = list((self.folder / "snapshots" / ".tmp").iterdir())
         messages = [path for path in broker_folder(self.service.settings).iterdir() if path.is_file()]
         groups = [path for path in Path("/sys/fs/cgroup").rglob("linkpeek-browser-*") if self.is_ours(path)]
         return [path.name for path in folders + halves + messages + groups]
+
+    def grown(self) -> dict[str, list[float]]:
+        """Give what the last hundred captures took notably more of than the first."""
+        found = {}
+        for index, (name, (share, amount)) in enumerate(
+            zip(("worker", "chromium", "descriptors"), GROWTH, strict=True), start=1
+        ):
+            first, last = self.first_and_last(index)
+            if last > first * (1 + share) + amount:
+                found[name] = [first, last]
+        return found
 
     def is_ours(self, group: Path) -> bool:
         """Tell whether one of our workers, which are all gone by now, made a control group."""

@@ -3,10 +3,14 @@
 import asyncio
 import contextlib
 from typing import Any
+from weakref import WeakValueDictionary
 
 from linkpeek.capture.model import Egress
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.stage import Stage
+
+#: What the browser tells of whenever a page makes one.
+NOTICED = ("page", "worker", "shared_worker")
 
 
 class Generation:
@@ -25,10 +29,12 @@ class Generation:
         self._egress = egress
         self._ready: list[asyncio.Task[Stage]] = []
         self._dropped: asyncio.Task[None] | None = None
+        #: By browser context, for as long as anyone has them.
+        self._stages: WeakValueDictionary[str, Stage] = WeakValueDictionary()
         self._wanted = ready
         browser = chromium.connection.browser
-        browser.on("Target.targetCreated", self._refuse_window)
-        browser.post("Target.setDiscoverTargets", discover=True, filter=[{"type": "page"}])
+        browser.on("Target.targetCreated", self._created)
+        browser.post("Target.setDiscoverTargets", discover=True, filter=[{"type": kind} for kind in NOTICED])
         self._refill()
 
     def is_fit(self, most: int) -> bool:
@@ -51,6 +57,7 @@ class Generation:
                 waiting = self._ready.pop(0) if self._ready else self._build()
                 stage = await self._finished(waiting)
                 if stage.watch.fault is None:
+                    self._stages[stage.context] = stage
                     return stage
                 await stage.strike()  # its renderer died while it waited
         finally:
@@ -66,10 +73,14 @@ class Generation:
                 self._drop()
             raise
 
-    def _refuse_window(self, params: dict[str, Any]) -> None:
-        """Close a window that a page opened, where the browser did not refuse it by itself."""
+    def _created(self, params: dict[str, Any]) -> None:
+        """Close a window that a page opened, where the browser did not refuse it by itself; count workers."""
         target = params["targetInfo"]
-        if target.get("openerId"):
+        if target["type"] != "page":
+            stage = self._stages.get(target.get("browserContextId", ""))
+            if stage is not None:
+                stage.watch.worker_started()
+        elif target.get("openerId"):
             self.chromium.connection.browser.post("Target.closeTarget", targetId=target["targetId"])
 
     def _build(self) -> "asyncio.Task[Stage]":

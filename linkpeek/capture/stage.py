@@ -48,7 +48,7 @@ class Stage:
         self, connection: Connection, egress: EgressSession, context: str, target: str, session: str
     ) -> None:
         self._connection = connection
-        self._context = context
+        self.context = context
         self.egress = egress
         self.frame = target  # a page's main frame has its target's id
         self.page = connection.session(session)
@@ -122,7 +122,7 @@ class Stage:
     async def strike(self) -> None:
         """Take everything down: page, context with all it stored, way out. Never raises ProtocolError."""
         self._connection.forget(self.page)
-        await _dispose(self._connection, self._context, self.egress)
+        await _dispose(self._connection, self.context, self.egress)
 
 
 async def _dispose(connection: Connection, context: str | None, egress: EgressSession) -> None:

@@ -24,6 +24,10 @@ MAX_REQUESTS = 3000
 #: Dialogs (alert, confirm, prompt, beforeunload) before scripts are stopped.
 MAX_DIALOGS = 10
 
+#: Workers that a page may start, and workers of workers, before its capture ends. They go
+#: on when the page is held, and thousands of them keep the browser itself from answering.
+MAX_WORKERS = 200
+
 #: Bytes, as unpacked in the browser: one response, and all of them.
 MAX_RESPONSE = 64 * 1024 * 1024
 MAX_TOTAL = 256 * 1024 * 1024
@@ -62,7 +66,7 @@ class Watch:
         self.leaving = False
         self.status: int | None = None
         self.uri = self.error = ""
-        self.documents = self.redirects = self.requests = self.dialogs = 0
+        self.documents = self.redirects = self.requests = self.dialogs = self.workers = 0
         self.activity = self.parsed_at = self._loop.time()
         self._listen()
 
@@ -136,6 +140,12 @@ class Watch:
         self.status, self.error = None, ""
         self._document, self._response = "", ("", None)
         self.documents = self.redirects = 0
+
+    def worker_started(self) -> None:
+        """Count a worker."""
+        self.workers += 1
+        if self.workers > MAX_WORKERS:
+            self.fail(failure("too-large"))
 
     def _hold(self, why: str) -> None:
         self.excess = self.excess or why

@@ -205,3 +205,16 @@ def test_address_is_bounded(uri: str, kept: str) -> None:
         assert watch.uri == kept
 
     with_watch(test)
+
+
+def test_too_many_workers_end_the_capture() -> None:
+    async def test(watch: Watch, session: FakeSession) -> None:
+        for _ in range(module.MAX_WORKERS):
+            watch.worker_started()
+        assert watch.fault is None
+        watch.worker_started()
+        with pytest.raises(CaptureError) as caught:
+            await watch.until(lambda: False, now() + 1)
+        assert (caught.value.code, caught.value.lasting) == ("too-large", True)
+
+    with_watch(test)
