@@ -1,4 +1,4 @@
-"""Pages that take all they can get of one thing: a good page beside each is captured, and all is given back."""
+"""Pages that take all they can get of one thing: good pages beside them are captured, all is given back."""
 
 import asyncio
 import shutil

@@ -89,12 +89,12 @@ def test_is_recycled_without_failing_anyone(loop: Loop, site: Site, temp_folder:
 
 def test_killed_browser_comes_back(loop: Loop, site: Site) -> None:
     with running_browser(loop) as browser:
-        first = browser.pids[0]
+        first, before = browser.pids[0], site.hits["/never"]
 
         async def kill_it() -> list[Outcome]:
             wanted = request(site.url("/never"), limit=10)
             running = [asyncio.create_task(outcome_of(browser, wanted)) for _ in range(3)]
-            await asyncio.sleep(0.7)
+            assert await asyncio.to_thread(eventually, lambda: site.hits["/never"] == before + 3)
             os.kill(first, signal.SIGKILL)
             return [outcome for outcome, _ in await asyncio.gather(*running)]
 
