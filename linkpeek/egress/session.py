@@ -109,7 +109,12 @@ class EgressSession:
             return
         if self._sweeper is not None:
             self._sweeper.cancel()
-        server.close()
+        # What was taken a moment ago becomes a tunnel first, which needs a server that is there.
+        self._loop.remove_reader(server.sockets[0].fileno())
+        try:
+            await asyncio.sleep(0)
+        finally:
+            server.close()
         tunnels = list(self._tunnels)
         self._cut_all()
         await asyncio.gather(*(tunnel.ended.wait() for tunnel in tunnels))

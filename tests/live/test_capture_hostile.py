@@ -162,9 +162,11 @@ def test_good_page_beside_bad_ones(loop: Loop, browser: Browser, site: Site) -> 
 
 
 def test_renderer_that_is_killed_fails_its_own_capture(loop: Loop, browser: Browser, site: Site) -> None:
+    before = site.hits["/slow-data"]
+
     async def kill_renderers() -> tuple[Outcome, float]:
         capture = asyncio.create_task(outcome_of(browser, request(site.url("/slow-image"), limit=10)))
-        await asyncio.sleep(0.7)
+        assert await asyncio.to_thread(eventually, lambda: site.hits["/slow-data"] > before)
         for process in family(browser.pids[0]):
             if "--type=renderer" in process.cmdline():
                 process.kill()
