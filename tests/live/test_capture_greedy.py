@@ -1,10 +1,12 @@
 """Pages that take all they can get of one thing: good pages beside them are captured, all is given back."""
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from linkpeek.capture import Browser, Capture
@@ -71,7 +73,11 @@ def browser(loop: Loop, temporary: Path) -> Iterator[Browser]:
 
 def memory(browser: Browser) -> int:
     """Bytes that belong to the browser's processes alone."""
-    return sum(one.memory_full_info().uss for one in family(browser.pids[0]))
+    total = 0
+    for one in family(browser.pids[0]):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a page's own may end just now
+            total += one.memory_full_info().uss
+    return total
 
 
 def stored(folder: Path) -> int:
