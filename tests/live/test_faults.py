@@ -42,7 +42,7 @@ from tests.postgres import postgres_server, stopped_server
 #: Seconds: what waits for the database gives up after 5, a request may wait for two things.
 IN_TIME = 12
 DISK = 64
-WAIT, CAPTURE_TIMEOUT = 2, 5
+WAIT, CAPTURE_TIMEOUT = 2, 10
 
 #: Moments before a worker has claimed anything, and after it is done.
 ONE_ATTEMPT = ("making a folder", "starting the browser", "recorded", "failed")
