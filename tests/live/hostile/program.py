@@ -87,10 +87,13 @@ SOCKETS = SimpleNamespace(
 
 
 #: Every address leads to this machine, but for one network that is not there. WebRTC looks
-#: for an interface that is not loopback, and leaves it at that where there is none.
+#: for an interface that is not loopback, and leaves it at that where there is none. One
+#: that gave itself an address after a while would be a change, which fails what loads then.
 NETWORK = (
     "link set lo up",
     "link add outer type veth peer name inner",
+    "link set outer addrgenmode none",
+    "link set inner addrgenmode none",
     "address add 192.168.77.2/24 dev outer",
     "link set outer up",
     "link set inner up",
