@@ -9,7 +9,6 @@ leaves is thus always under ``.tmp``, where the sweep finds it.
 import contextlib
 import os
 import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from linkpeek.storage.folders import (
     older,
     remove,
     remove_if_empty,
+    remove_tree,
     size,
     sync,
     translated,
@@ -127,7 +127,7 @@ class FileStorage:
             except FileNotFoundError:
                 return 0
             freed = size(doomed)
-            shutil.rmtree(doomed)
+            remove_tree(doomed)
             remove_if_empty(place.parent, place.parent.parent)
         return freed
 

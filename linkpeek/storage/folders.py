@@ -14,6 +14,9 @@ from linkpeek.errors import Unavailable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+#: How often the removal of a folder starts over when something was moved into it meanwhile.
+_TRIES = 100
+
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
@@ -77,6 +80,25 @@ def remove(entry: os.DirEntry[str]) -> None:
         shutil.rmtree(entry.path, ignore_errors=True)
     else:
         Path(entry.path).unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it, and with what is still being moved into it.
+
+    A rename whose way to the folder was looked up before the folder was moved aside
+    ends inside it all the same, perhaps after it was listed and before it is removed.
+
+    :raises OSError: if it cannot be removed; ``FileNotFoundError`` if it is not there.
+    """
+    for _ in range(_TRIES):
+        try:
+            shutil.rmtree(folder)
+        except OSError as exc:
+            if exc.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            return
+    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(folder))
 
 
 def remove_if_empty(*folders: Path) -> None:

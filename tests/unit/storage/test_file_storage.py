@@ -146,6 +146,23 @@ class TestTemporaryFiles:
         assert storage.sweep_temporary(older_than=0) == 1
         assert everything(root) == []
 
+    def test_a_picture_that_arrives_while_its_folder_is_deleted_goes_with_it(
+        self, storage: FileStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage.put(PATH, image())
+        remove_folder = os.rmdir
+
+        def late_arrival(path: str, *, dir_fd: int | None = None) -> None:
+            monkeypatch.setattr(os, "rmdir", remove_folder)
+            (doomed,) = (root / ".tmp").iterdir()
+            (doomed / "late.png").write_bytes(image())
+            remove_folder(path, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, "rmdir", late_arrival)
+
+        assert storage.delete(snapshot_folder(TOKEN)) == len(image())
+        assert everything(root) == []
+
     def test_a_killed_deletion_is_finished_by_the_sweep(self, storage: FileStorage, root: Path) -> None:
         storage.put(PATH, image())
         os.rename(root / snapshot_folder(TOKEN), root / ".tmp" / f"{TOKEN}-0123")
