@@ -84,6 +84,10 @@ HARM = (
 #: bytes of the worker, of its browser, and descriptors. So many captures, and it counts.
 GROWTH = ((0.1, 10 * 2**20), (0.25, 100 * 2**20), (0.0, 10))
 ENOUGH = 1000
+#: Captures that wait or are under way at any time: four are worked on.
+WAITING = 12
+#: To read the memory of a browser takes long enough to slow down what is measured.
+SAMPLE_SECONDS = 1.0
 INI = """\
 [app:main]
 use = egg:linkpeek
@@ -127,20 +131,25 @@ class Soak:
     def run(self) -> dict[str, object]:
         started = time.monotonic()
         with Site() as site:
-            asked, next_kill = 0, 5.0
-            while asked < self.count or self.active():
-                if asked < self.count and self.active() < 12:
+            asked, next_kill, next_sample, next_word = 0, 5.0, 0.0, 100
+            while (active := self.active()) or asked < self.count:
+                for _ in range(min(WAITING - active, self.count - asked)):
                     self.ask(site, asked)
                     asked += 1
                 elapsed = time.monotonic() - started
+                if asked >= next_word:
+                    print(f"{asked} of {self.count} asked for after {elapsed:.0f} s", file=sys.stderr)
+                    next_word += 100
                 if elapsed > next_kill and asked < self.count:
                     self.kill_something()
                     next_kill = elapsed + self.random.uniform(2, 8)
                 if self.mortal.poll() is not None:
                     self.mortal = self.start()
-                self.sample(asked)
+                if elapsed > next_sample:
+                    self.sample(asked)
+                    next_sample = elapsed + SAMPLE_SECONDS
                 assert self.steady.poll() is None, "the worker that nobody killed has ended"
-                assert elapsed < self.count * 2 + 120, f"stuck with {self.active()} captures under way"
+                assert elapsed < self.count * 2 + 120, f"stuck with {active} captures under way"
                 time.sleep(0.05)
         return self.judge(time.monotonic() - started)
 
