@@ -1,9 +1,10 @@
 """The whole stack of today: what its layers cost, over HTTPS.
 
 Stored images by deploy/nginx/linkpeek.conf, against a bare Nginx that serves the
-same files with the same TLS; signed API v1 hits against a bare Pyramid view, each
-by uWSGI's exec line behind that Nginx. All four run at the same time and are asked
-in turn, round by round. As root, in a network of its own.
+same files with the same TLS; signed API v1 hits, of many pictures and of a single one
+that everybody wants, against a bare Pyramid view, each by uWSGI's exec line behind
+that Nginx. All run at the same time and are asked in turn, round by round. As root,
+in a network of its own.
 
     python -m benchmarks.stack [--quick] [--json FILE]
 """
@@ -26,12 +27,18 @@ from tests.live.site import Site
 from tests.live.tree import deployed_tree
 
 CONNECTIONS = 50
+#: Seconds in which the pictures of all widths are made.
+WARM_UP = 6
 #: Ports of the bare service, of the Nginx before it, and of the bare Nginx.
 BARE_APP, BARE_FRONT, BARE_FILES = 5300, 8443, 9443
 PAIRS = {
     "stored images": ("images", "bare Nginx"),
     "signed hits": ("hits", "bare view"),
+    "signed hits of one picture": ("one picture", "bare view"),
 }
+#: Widths of the pictures that signed hits are for: so many that none of them is asked for
+#: often enough to be answered without a look (see linkpeek.at_once).
+WIDTHS = range(200, 320)
 
 _FILES = """
 server {{
@@ -60,18 +67,20 @@ def run(quick: bool = False) -> Result:
         _bare_service(opened)
         root = stack.tree.web / "linkpeek/var"
         _serve_files(nginx, root)
+        front = f"https://127.0.0.1:{nginx.https}"
         asked = {
-            "images": (f"https://127.0.0.1:{nginx.https}", image),
-            "bare Nginx": (f"https://127.0.0.1:{BARE_FILES}", image),
-            "hits": (f"https://127.0.0.1:{nginx.https}", signed(page)),
-            "bare view": (f"https://127.0.0.1:{BARE_FRONT}", "/bare"),
+            "images": (front, [image]),
+            "bare Nginx": (f"https://127.0.0.1:{BARE_FILES}", [image]),
+            "hits": (front, [signed(page, str(width)) for width in WIDTHS]),
+            "one picture": (front, [signed(page)]),
+            "bare view": (f"https://127.0.0.1:{BARE_FRONT}", ["/bare"]),
         }
         runs: dict[str, list[Figures]] = {name: [] for name in asked}
-        for address, path in asked.values():
-            wrk(address, [path], CONNECTIONS, 1, NAME)
+        for address, paths in asked.values():
+            wrk(address, paths, CONNECTIONS, WARM_UP if len(paths) > 1 else 1, NAME)
         for _ in range(rounds):
-            for name, (address, path) in asked.items():
-                runs[name].append(wrk(address, [path], CONNECTIONS, seconds, NAME))
+            for name, (address, paths) in asked.items():
+                runs[name].append(wrk(address, paths, CONNECTIONS, seconds, NAME))
         size = (root / image.lstrip("/")).stat().st_size
     ratios = {
         name: round(median(a["rate"] / b["rate"] for a, b in zip(runs[one], runs[other], strict=True)), 3)

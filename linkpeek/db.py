@@ -7,7 +7,7 @@ forks.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,10 +114,11 @@ def _require_same_file(connection: Any, record: Any, proxy: object) -> None:
 
 def file_identity(path: str) -> tuple[int, int] | None:
     """Give what tells a file from another one that takes its place; None where there is none."""
-    with suppress(OSError):
+    try:
         found = os.stat(path)
-        return found.st_dev, found.st_ino
-    return None
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def require_writable_folder(engine: Engine) -> None:

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from linkpeek.db import transaction
 from linkpeek.models import ACTIVE_STATES, Snapshot
 
-#: Seconds between two looks at the row: short at first, for a picture may be
-#: nearly done; then a look costs next to nothing.
-FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.02, 0.25, 1.3
+#: Seconds between two looks at the row. They grow with the wait, so that a look comes late by
+#: some 3 % of it, and a process whose seats are all taken still makes few looks a second.
+FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.01, 0.25, 1.06
 
 
 class WaitingRoom:

@@ -7,6 +7,7 @@ that a browser would run can come back under our host name.
 """
 
 import re
+from functools import lru_cache
 
 #: File ending -> media type of everything that is ever stored.
 MEDIA_TYPES = {"png": "image/png", "webp": "image/webp"}
@@ -28,6 +29,7 @@ def snapshot_folder(token: str) -> str:
     return folder
 
 
+@lru_cache(maxsize=4096)
 def image_path(token: str, name: str, ending: str) -> str:
     """Give the path of one image: ``image_path(t, "336", "webp")`` is ``3f/9a/3f9a.../336.webp``.
 

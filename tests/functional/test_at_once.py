@@ -1,10 +1,14 @@
 """What was asked for before is answered without the application, and the answer is the same."""
 
+from time import monotonic
+
 import pytest
 
-from linkpeek.at_once import AtOnce
+from linkpeek.at_once import COUNTED, LOOKS, SPAN, AtOnce
+from linkpeek.db import transaction
 from linkpeek.errors import Unavailable
-from tests.functional.test_api import captured, signed
+from linkpeek.services.keys import KeyService
+from tests.functional.test_api import APIKEY, captured, signed
 
 
 @pytest.fixture
@@ -59,3 +63,60 @@ def test_an_error_becomes_an_answer_in_the_application(asked, monkeypatch):
 def test_a_forged_host_is_refused_as_ever(asked):
     response = asked.get(signed(), headers={"Host": 'a"b'}, status=400)
     assert response.headers["X-LinkPeek-Error"] == "bad-host"
+
+
+class Clock:
+    def __init__(self):
+        self.now = monotonic()
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def hot(asked, monkeypatch):
+    """Give the application after its picture was asked for as often as is looked up at a time."""
+    monkeypatch.setattr(asked.app.app, "clock", Clock())
+    for _ in range(LOOKS):
+        asked.get(signed())
+    return asked
+
+
+def disable(app):
+    with transaction(app.service.sessions) as session:
+        KeyService(session, app.service.box).disable(APIKEY)
+
+
+def test_what_many_ask_for_at_once_is_not_looked_up_each_time(hot, monkeypatch):
+    monkeypatch.setattr("linkpeek.prepared.Prepared.first", None)
+    response = hot.get(signed())
+    assert response.headers["X-LinkPeek-State"] == "ready"
+    assert hot.through == []
+
+
+def test_other_formats_and_hosts_are_looked_up(hot):
+    webp = hot.get(signed(), headers={"Accept": "image/webp"})
+    assert webp.headers["Location"].endswith(".webp")
+    other = hot.get(signed(), headers={"Host": "other.example"})
+    assert other.headers["Location"].startswith("http://other.example/")
+    hot.get(signed(), headers={"Host": 'a"b'}, status=400)
+
+
+def test_a_key_that_is_disabled_is_refused_a_moment_later(hot):
+    disable(hot)
+    assert hot.get(signed()).status_code == 302
+    hot.app.app.clock.now += SPAN + 0.001
+    hot.get(signed(), status=403)
+
+
+def test_a_key_that_is_disabled_is_refused_at_once_where_few_ask(asked):
+    asked.get(signed())
+    disable(asked)
+    asked.get(signed(), status=403)
+
+
+def test_no_more_than_so_many_orders_are_counted(hot):
+    at_once = hot.app.app
+    for number in range(COUNTED + 10):
+        hot.get(signed(), headers={"Host": f"host-{number}.example"})
+    assert len(at_once._looks) <= COUNTED
