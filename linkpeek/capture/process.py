@@ -12,6 +12,7 @@ from typing import Any
 from linkpeek.capture import flags
 from linkpeek.capture.cage import Cage
 from linkpeek.capture.cdp import Connection, ProtocolError
+from linkpeek.capture.leftovers import note_session
 from linkpeek.capture.profile import Profile
 from linkpeek.capture.spawn import Spawned, spawn
 from linkpeek.errors import Unavailable
@@ -32,7 +33,7 @@ class Chromium:
     Start it on a thread that lives as long as the browser should: the browser is
     killed by the kernel when that thread ends, and so with the process, however
     that ends. Its children (zygote, GPU, network, renderers) end when the
-    browser's end of their channel closes.
+    browser's end of their channel closes; what does not, by the next worker (see ``leftovers``).
 
     :ivar version: its own name and version, such as ``HeadlessChrome/1.2.3.4``.
     """
@@ -73,6 +74,7 @@ class Chromium:
             # Whoever gives up: the pipes are taken over, so that there is someone to close them.
             await asyncio.shield(self._take_pipes(spawned))
             await self._greet()
+            note_session(profile.path, self.pid)
         except BaseException:
             await self.close()
             raise

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from linkpeek.capture.leftovers import end_session
 from linkpeek.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -61,11 +62,13 @@ class Profile:
 
 
 def remove_stale(base: Path | None = None) -> int:
-    """Delete the folders that dead owners left; give how many."""
+    """Delete the folders that dead owners left, and end what outlived them; give how many."""
     removed = 0
     for path in _folders(base):
         lock = _lock(path)
         if lock is not None:
+            if ended := end_session(path):
+                log.warning("ended %d processes of a browser whose worker is gone", ended)
             removed += _remove(path)
             os.close(lock)
     return removed

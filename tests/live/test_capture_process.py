@@ -189,6 +189,24 @@ def test_owner_killed_with_9_takes_all_along(site: Site, tmp_path: Path) -> None
     assert len(throw_away_folders(tmp_path)) == 1, "nobody was left to remove it"
 
 
+def test_next_start_ends_what_never_noticed_that_its_owner_died(
+    loop: Loop, site: Site, temp_folder: Path
+) -> None:
+    with start_owner(temp_folder, [site.url("/never")]) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        assert eventually(lambda: any("--type=gpu-process" in one.cmdline() for one in family(pid)))
+        processes = family(pid)
+        (stopped,) = [one for one in processes if "--type=gpu-process" in one.cmdline()]
+        stopped.send_signal(signal.SIGSTOP)
+        owner.kill()
+    assert eventually(lambda: alive(processes) == [stopped], 5), alive(processes)
+
+    with running_browser(loop):
+        assert eventually(lambda: alive(processes) == [], 5)
+        assert len(throw_away_folders(temp_folder)) == 1
+
+
 def test_next_start_removes_what_the_dead_left(loop: Loop, temp_folder: Path) -> None:
     stale = temp_folder / "linkpeek-browser-stale"
     (stale / "Default").mkdir(parents=True)
