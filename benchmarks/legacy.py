@@ -1,9 +1,9 @@
 """Before and after: today's stack against the one before it, in one run, through Nginx over HTTPS.
 
 Each stack is started from its own files under deploy/, and asked for the same
-things: a signed API v1 request whose picture is there, and a bare Pyramid view in
-the place of LinkPeek. Then what is killed, and how long it takes to be there again.
-As root, in a network of its own.
+things: signed API v1 requests for many pictures that are there, and for a single one
+that everybody wants, and a bare Pyramid view in the place of LinkPeek. Then what is
+killed, and how long it takes to be there again. As root, in a network of its own.
 
     python -m benchmarks.legacy [--quick] [--json FILE]
 """
@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks import Result, command
 from benchmarks.load import is_idle, together, usage, wrk
-from benchmarks.service import answers, signed, wait_until
+from benchmarks.service import WARM_UP, answers, many_sizes, signed, wait_until
 from benchmarks.stacks import Legacy, Stack, Uwsgi, web_processes
 from benchmarks.text import grid, seconds, short, times, whole
 from tests.live.legacy import NAME, PORTS, LegacyNginx
@@ -38,14 +38,16 @@ LEGACY = (
 )
 AFTER = "uWSGI, 4 processes"
 CONNECTIONS = 50
+#: What is asked for, and how the table calls it.
+ASKED = {"signed": "signed hits", "one": "of one picture", "bare": "bare view"}
 
 
 def run(quick: bool = False) -> Result:
     """Measure all stacks, in two rounds one after the other.
 
     :param quick: one round, CherryPy with two processes only, nothing is killed.
-    :returns: by stack ``signed`` and ``bare`` (see ``wrk``), ``memory_mb``, and what ``recovery`` gives;
-        ``ratios`` of today's stack to each other one.
+    :returns: by stack ``signed``, ``one`` and ``bare`` (see ``wrk``), ``memory_mb``, and what
+        ``recovery`` gives; ``ratios`` of today's stack to each other one.
     """
     duration, rounds, legacy = (2, 1, LEGACY[:1]) if quick else (4, 2, LEGACY)
     found: dict[str, dict[str, Any]] = {}
@@ -59,12 +61,12 @@ def run(quick: bool = False) -> Result:
                 with nginx():
                     runs[name].append(throughput(stack, page, duration))
         for name, (stack, _) in stacks.items():
-            found[name] = {what: together([one[what] for one in runs[name]]) for what in ("signed", "bare")}
+            found[name] = {what: together([one[what] for one in runs[name]]) for what in ASKED}
             found[name]["memory_mb"] = max(one["memory_mb"] for one in runs[name])
             found[name] |= {} if quick else recovery(stack)
     after = found[AFTER]
     ratios = {
-        name: {what: round(after[what]["rate"] / found[name][what]["rate"], 2) for what in ("signed", "bare")}
+        name: {what: round(after[what]["rate"] / found[name][what]["rate"], 2) for what in ASKED}
         for name in found
         if name != AFTER
     }
@@ -102,26 +104,27 @@ def _use_ports(site: Path, processes: int) -> None:
 def throughput(stack: Stack, page: str, duration: int) -> Result:
     """Measure signed requests and the bare view, and the memory of what serves them."""
     result: Result = {}
-    for what, path in (("signed", signed(page)), ("bare", "/bare")):
-        stack.use_bare_view(what == "bare")
-        with stack.running() as jobs:
-            if what == "signed":
-                stack.wait_ready()
-                stack.picture(page)
-            else:
-                wait_until(lambda: answers(stack.port, "/bare"), 40, "it answers")
-            wait_until(lambda: is_idle(jobs[0].pid), 30, "all of it has started")
-            ask(path, 1)
-            result[what] = ask(path, duration)
-            if what == "signed":
-                result["memory_mb"] = usage(web_processes(jobs[0])).memory
+    with stack.running() as jobs:
+        stack.wait_ready()
+        stack.picture(page)
+        wait_until(lambda: is_idle(jobs[0].pid), 30, "all of it has started")
+        ask(many_sizes(page), WARM_UP)
+        result["signed"] = ask(many_sizes(page), duration)
+        result["memory_mb"] = usage(web_processes(jobs[0])).memory
+        result["one"] = ask([signed(page)], duration)
+    stack.use_bare_view(True)
+    with stack.running() as jobs:
+        wait_until(lambda: answers(stack.port, "/bare"), 40, "it answers")
+        wait_until(lambda: is_idle(jobs[0].pid), 30, "all of it has started")
+        ask(["/bare"], 1)
+        result["bare"] = ask(["/bare"], duration)
     stack.use_bare_view(False)
     return result
 
 
-def ask(path: str, duration: int) -> dict[str, float]:
-    """Ask Nginx for one path again and again."""
-    return wrk("https://127.0.0.1", [path], CONNECTIONS, duration, NAME)
+def ask(paths: Sequence[str], duration: int) -> dict[str, float]:
+    """Ask Nginx for these paths again and again."""
+    return wrk("https://127.0.0.1", paths, CONNECTIONS, duration, NAME)
 
 
 def seconds_until(condition: Callable[[], object], limit: float = 30) -> float | None:
@@ -197,28 +200,20 @@ def _listens(supervisor: psutil.Process, port: int) -> bool:
 def tables(result: Result) -> dict[str, str]:
     """Lay out throughput, and what follows when something is killed."""
     stacks, ratios = result["stacks"], result["ratios"]
-    header = [
-        "stack",
-        "signed hits",
-        "p50 / p99 ms",
-        "bare view",
-        "p50 / p99 ms",
-        "errors",
-        "web memory",
-        "uWSGI's hits",
-    ]
+    header = ["stack", *(cell for title in ASKED.values() for cell in (title, "p50 / p99 ms"))]
+    header += ["errors", "web memory", "uWSGI's are"]
     rows = []
     for name, one in stacks.items():
         cells = [
             cell
-            for what in ("signed", "bare")
+            for what in ASKED
             for cell in (
                 f"{whole(one[what]['rate'])}/s",
                 f"{short(one[what]['p50_ms'])} / {short(one[what]['p99_ms'])}",
             )
         ]
-        errors = whole(one["signed"]["errors"] + one["bare"]["errors"])
-        ratio = f"{times(ratios[name]['signed'])} x" if name in ratios else "-"
+        errors = whole(sum(one[what]["errors"] for what in ASKED))
+        ratio = " / ".join(times(ratios[name][what]) for what in ASKED) + " x" if name in ratios else "-"
         rows.append([name, *cells, errors, f"{whole(one['memory_mb'])} MB", ratio])
     found = {"legacy throughput": grid(header, rows)}
     if "cold_start" in stacks[AFTER]:

@@ -150,7 +150,7 @@ def run(quick: bool = False, only: Sequence[str] = ()) -> Result:
     :returns: by server ``bare`` (one row), and ``direct`` and ``nginx``, each with rows for
         ``view``, ``hit`` and ``waits``; and ``missing``: servers that were not measured, and why.
     """
-    seconds, direct, behind = (1, (10, 100), (100,)) if quick else (2, CONNECTIONS, (100, 1000))
+    seconds, direct, behind = (1, (100,), (100,)) if quick else (2, CONNECTIONS, (100, 1000))
     names = only or (QUICK if quick else [one.name for one in SERVERS])
     result: Result = {"seconds": seconds, "missing": {}, "servers": {}}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

@@ -18,7 +18,7 @@ from subprocess import Popen
 
 from benchmarks import Result, command
 from benchmarks.load import Figures, is_idle, stop, together, wrk
-from benchmarks.service import answers, listens, signed, wait_until
+from benchmarks.service import WARM_UP, answers, listens, many_sizes, signed, wait_until
 from benchmarks.stacks import Stack, Uwsgi
 from benchmarks.text import grid, percent, short, whole
 from tests.live.network import own_network
@@ -27,8 +27,6 @@ from tests.live.site import Site
 from tests.live.tree import deployed_tree
 
 CONNECTIONS = 50
-#: Seconds in which the pictures of all widths are made.
-WARM_UP = 6
 #: Ports of the bare service, of the Nginx before it, and of the bare Nginx.
 BARE_APP, BARE_FRONT, BARE_FILES = 5300, 8443, 9443
 PAIRS = {
@@ -36,9 +34,6 @@ PAIRS = {
     "signed hits": ("hits", "bare view"),
     "signed hits of one picture": ("one picture", "bare view"),
 }
-#: Widths of the pictures that signed hits are for: so many that none of them is asked for
-#: often enough to be answered without a look (see linkpeek.at_once).
-WIDTHS = range(200, 320)
 
 _FILES = """
 server {{
@@ -71,7 +66,7 @@ def run(quick: bool = False) -> Result:
         asked = {
             "images": (front, [image]),
             "bare Nginx": (f"https://127.0.0.1:{BARE_FILES}", [image]),
-            "hits": (front, [signed(page, str(width)) for width in WIDTHS]),
+            "hits": (front, many_sizes(page)),
             "one picture": (front, [signed(page)]),
             "bare view": (f"https://127.0.0.1:{BARE_FRONT}", ["/bare"]),
         }
