@@ -31,7 +31,7 @@ from linkpeek.views.result import Result, keeping, link_to, notes_on, pixels, pl
 MAX_FORM = 10 * 1024
 
 
-@view_config(route_name="generator.create", require_csrf=False)
+@view_config(route_name="generator.create", request_method=("POST",), require_csrf=False)
 def create(request: Request) -> Response:
     """Take a picture: redirect to its page, or tell a script where to follow it."""
     form = Form()
