@@ -69,12 +69,13 @@ def _start(request: Request, form: Form) -> str:
     address = parse_address(with_scheme(form.uri), ports=settings.egress_ports, allow=settings.egress_allow)
     target = Target(address.uri, viewport, size.extent(viewport))
     max_age = 0 if form.fresh else settings.ttl
-    ticket = services.snapshots.request(target, max_age=max_age, requester=services.requester())
+    requester = services.requester()
+    ticket = services.snapshots.request(target, max_age=max_age, requester=requester)
     snapshot: Snapshot = ticket.ready or ticket.pending
     path = _capture_path(request, snapshot, size)
     if ticket.ready is None and not _wants_json(request):
         services.commit()
-        services.waiting_room.wait(snapshot.id)
+        services.waiting_room.wait(snapshot.id, requester)
     return path
 
 
