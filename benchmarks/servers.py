@@ -30,7 +30,8 @@ from benchmarks.text import grid, percent, short, whole
 PROCESSES, THREADS = 4, 16
 CONNECTIONS = (1, 10, 100, 1000)
 SNAPSHOTS = 1000
-#: Clients that wait for what nobody captures, and for how many seconds each time.
+#: Clients that wait for what nobody captures, and for how many seconds each time. They have one
+#: key, and so need twice as many seats.
 WAITERS, WAIT = 8, 1
 WORKLOADS = {"view": "a bare view", "hit": "signed hits", "waits": "signed hits beside eight that wait"}
 
@@ -154,7 +155,7 @@ def run(quick: bool = False, only: Sequence[str] = ()) -> Result:
     names = only or (QUICK if quick else [one.name for one in SERVERS])
     result: Result = {"seconds": seconds, "missing": {}, "servers": {}}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        service = Service(Path(folder), wait=WAIT, waiters=WAITERS, egress_ports="*")
+        service = Service(Path(folder), wait=WAIT, waiters=2 * WAITERS, egress_ports="*")
         service.fill(SNAPSHOTS)
         for server in SERVERS:
             if server.name not in names:

@@ -17,7 +17,7 @@ def includeme(config: Configurator) -> None:
     """Add all routes; the views are found by their names."""
     config.add_subscriber(_refuse_line_break, NewRequest)
     config.add_route("home", "/")
-    config.add_route("generator.create", "/captures", request_method="POST")
+    config.add_route("generator.create", "/captures")
     config.add_route("generator.show", "/captures/{token:[0-9a-f]{64}}")
     config.add_route("favicon", "/favicon.ico")
     config.add_route("docs", "/docs")

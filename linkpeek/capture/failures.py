@@ -62,6 +62,15 @@ _GUARDED = tuple(
     )
 )  # fmt: skip
 
+#: What Chromium says of a connection that is being made when an interface or an address comes or goes.
+_CHANGED = "ERR_NETWORK_CHANGED"
+
+
+class NetworkChanged(CaptureError):
+    """The page was not opened, for a reason of this machine that has passed: opening it anew helps."""
+
+    code = "navigation-failed"
+
 
 def failure(code: str, message: str | None = None) -> CaptureError:
     """Give the error for one of our codes, with the usual sentence or another."""
@@ -81,6 +90,8 @@ def navigation_failure(error: str, uri: str, egress: EgressSession) -> CaptureEr
     :param uri: the address that failed, after redirects: its host is what the guard is asked about.
     """
     name = error.removeprefix("net::")
+    if name == _CHANGED:
+        return NetworkChanged(REASONS[NetworkChanged.code][0])
     code = None
     if name.startswith(_GUARDED):
         code = egress.failure(*_host_and_port(uri))

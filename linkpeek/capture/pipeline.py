@@ -7,7 +7,7 @@ from typing import Any
 from linkpeek.capture.cdp import ConnectionClosed, ProtocolError
 from linkpeek.capture.deadline import Deadline
 from linkpeek.capture.exposure import Shot, expose
-from linkpeek.capture.failures import failure, navigation_failure
+from linkpeek.capture.failures import NetworkChanged, failure, navigation_failure
 from linkpeek.capture.model import Capture, CaptureRequest
 from linkpeek.capture.page import Page
 from linkpeek.capture.picture import png_size
@@ -21,6 +21,10 @@ USUAL_TIME, LONG_TIME = 2000, 6000
 
 #: Times a picture is taken anew because the page moved on meanwhile.
 RETAKES = 2
+
+#: Times a page is opened anew because this machine's network changed. One interface that comes up is two
+#: changes, a second apart: its IPv6 address is tried first.
+REOPENINGS = 3
 
 #: Seconds that must be left for anything to be tried again.
 SPARE = 1.0
@@ -68,7 +72,19 @@ class Pipeline:
             pulse.cancel()
 
     async def _attempt(self, page_time: int) -> Shot:
-        """Open the page, wait and take its picture."""
+        """Open the page, wait and take its picture; anew where this machine's network changed meanwhile."""
+        watch, changes = self._watch, 0
+        while True:
+            try:
+                return await self._open(page_time)
+            except NetworkChanged:
+                changes += 1
+                if changes > REOPENINGS or not self._has_time():
+                    raise
+            # Chromium's error page is still to come, and must not be taken for what is opened next.
+            await watch.until(lambda: watch.is_error_page and watch.loaded, self._deadline.soon(SPARE))
+
+    async def _open(self, page_time: int) -> Shot:
         since = self._deadline.now()
         await self._navigate()
         await self._waiting.load()

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import click
 
+from linkpeek.address import MAX_LENGTH
 from linkpeek.cli.config import load_settings
 from linkpeek.egress.guard import Guard
 from linkpeek.egress.names import ListedResolver, Resolver
@@ -20,6 +21,10 @@ from linkpeek.errors import ConfigurationError
 
 #: How many addresses wait for DNS beside each other.
 _AT_ONCE = 32
+
+#: Bytes that an address may take here: with --escaped, a character may be written as its name,
+#: and the longest in Unicode has 88 letters. More cannot be an address of MAX_LENGTH.
+_LONGEST = 100 * MAX_LENGTH
 
 
 @click.command("check")
@@ -37,7 +42,8 @@ def check(config: str, uris: tuple[str, ...], escaped: bool, stubs: tuple[str, .
     """Say whether each URI would be opened: one JSON object a line.
 
     A single - among the URIs stands for the lines of standard input. Nothing is
-    put before an address that has no scheme. The status is 0 whatever the verdicts,
+    put before an address that has no scheme. Of a line that is too long for any
+    address, only the beginning is repeated. The status is 0 whatever the verdicts,
     1 where standard input cannot be read to its end.
     """
     guard = _guard(config, _resolver(stubs))
@@ -78,8 +84,11 @@ def _standard_input() -> BinaryIO:
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    for line in stream:
+    """Give the lines without their ends; of one that is too long, more than the longest and no more."""
+    while line := stream.readline(_LONGEST + 1):
         yield line.removesuffix(b"\n")
+        while len(line) > _LONGEST and not line.endswith(b"\n"):
+            line = stream.readline(_LONGEST + 1)
 
 
 async def _answer_all(raw_texts: Iterator[bytes], guard: Guard, escaped: bool) -> None:
@@ -109,9 +118,14 @@ async def _answer_all(raw_texts: Iterator[bytes], guard: Guard, escaped: bool) -
 
 
 async def _judge(raw: bytes, guard: Guard, escaped: bool) -> Verdict:
+    if len(raw) > _LONGEST:
+        return _unread(decoded(raw[: 4 * MAX_LENGTH], escaped=False)[:MAX_LENGTH], "uri-too-long")
     try:
         text = decoded(raw, escaped=escaped)
     except ValueError:
-        text = decoded(raw, escaped=False)
-        return Verdict(uri=text, verdict="refuse", code="bad-uri", canonical=None, addresses=[])
+        return _unread(decoded(raw, escaped=False), "bad-uri")
     return await judge_text(text, guard)
+
+
+def _unread(text: str, code: str) -> Verdict:
+    return Verdict(uri=text, verdict="refuse", code=code, canonical=None, addresses=[])

@@ -1,12 +1,13 @@
 """Waiting for a capture, so many at a time and no longer than was promised.
 
 A waiting request holds a thread of its web process. Only a bounded number may
-wait at once; the others are told to come back, so that stored pictures are
-always served at once.
+wait at once, and of one caller's no more than half as many; the others are told to
+come back, so that stored pictures are always served at once.
 """
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,7 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.01, 0.25, 1.06
 class WaitingRoom:
     """The seats of one web process in which requests may wait.
 
-    :param seats: how many requests may wait at once.
+    :param seats: how many requests may wait at once; one requester has half of them, at least one.
     :param seconds: how long one may wait at most.
     """
 
@@ -38,17 +39,21 @@ class WaitingRoom:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._sessions = sessions
-        self._seats = threading.BoundedSemaphore(seats) if seats else None
+        self._seats = seats
+        self._share = max(1, seats // 2)
+        self._taken: Counter[str] = Counter()
+        self._taking = threading.Lock()
         self._seconds = seconds
         self._clock = clock
         self._sleep = sleep
 
-    def wait(self, snapshot_id: int) -> bool:
+    def wait(self, snapshot_id: int, requester: str) -> bool:
         """Wait until a snapshot is ready or failed.
 
-        :returns: False when it still is neither, or when all seats are taken.
+        :param requester: who asks, as for ``SnapshotService.request``.
+        :returns: False when it still is neither, also because there was no seat for this requester.
         """
-        with self._seat() as seated:
+        with self._seat(requester) as seated:
             deadline = self._clock() + (self._seconds if seated else 0)
             pause = FIRST_PAUSE
             while self._active(snapshot_id):
@@ -60,14 +65,22 @@ class WaitingRoom:
         return True
 
     @contextmanager
-    def _seat(self) -> Iterator[bool]:
-        if self._seats is None or not self._seats.acquire(blocking=False):
+    def _seat(self, requester: str) -> Iterator[bool]:
+        if not self._take(requester):
             yield False
             return
         try:
             yield True
         finally:
-            self._seats.release()
+            with self._taking:
+                self._taken -= Counter([requester])  # which forgets whom no seat is left
+
+    def _take(self, requester: str) -> bool:
+        with self._taking:
+            if self._taken.total() >= self._seats or self._taken[requester] >= self._share:
+                return False
+            self._taken[requester] += 1
+            return True
 
     def _active(self, snapshot_id: int) -> bool:
         with transaction(self._sessions) as session:

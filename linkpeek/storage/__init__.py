@@ -6,7 +6,7 @@ bytes under paths (see ``paths``). Every backend passes ``tests/contracts/storag
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import IO, Protocol
 
 from linkpeek.errors import ConfigurationError
 from linkpeek.storage.files import FileStorage
@@ -39,6 +39,14 @@ class Storage(Protocol):
 
         :raises NotFound: if there is none, or, with code ``image-damaged``, if what
             is there is not a whole image: capture or render it again.
+        """
+
+    def open(self, path: str) -> IO[bytes]:
+        """Give the image as a file at its start, in little memory, for the caller to close.
+
+        All of it was looked at before, as for ``get``: what is not a whole image is not begun.
+
+        :raises NotFound: as ``get``.
         """
 
     def exists(self, path: str) -> bool:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from linkpeek.errors import ConfigurationError, NotFound, Unavailable
 from linkpeek.storage.folders import (
@@ -28,7 +29,7 @@ from linkpeek.storage.folders import (
 )
 from linkpeek.storage.limited import TimeLimited
 from linkpeek.storage.paths import is_image_path, is_snapshot_folder
-from linkpeek.storage.whole import is_whole_image
+from linkpeek.storage.whole import damaged, is_whole_image, require_whole
 
 CHECK_SECONDS = 5.0
 
@@ -82,18 +83,20 @@ class FileStorage:
 
     def get(self, path: str) -> bytes:
         """Give the image's bytes; see ``Storage.get``."""
+        with self.open(path) as file, translated():
+            return file.read()
+
+    def open(self, path: str) -> IO[bytes]:
+        """Give the image as a file; see ``Storage.open``."""
         if not is_image_path(path):
             raise NotFound("There is no such image.")
         with translated():
             try:
-                data = (self.root / path).read_bytes()
+                return require_whole((self.root / path).open("rb"), path)
             except (FileNotFoundError, NotADirectoryError):
                 raise NotFound("There is no such image.") from None
             except IsADirectoryError:
-                data = b""
-        if not is_whole_image(data, path.rpartition(".")[2]):
-            raise NotFound("The stored image is damaged.", code="image-damaged")
-        return data
+                raise damaged() from None
 
     def exists(self, path: str) -> bool:
         """Tell whether something is kept under this path."""

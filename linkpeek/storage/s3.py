@@ -11,18 +11,23 @@ import importlib
 import importlib.util
 import re
 import secrets
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from linkpeek.errors import ConfigurationError, NotFound, Unavailable
 from linkpeek.storage.limited import TimeLimited
 from linkpeek.storage.paths import is_image_path, is_snapshot_folder, media_type
-from linkpeek.storage.whole import is_whole_image
+from linkpeek.storage.whole import BLOCK, is_whole_image, require_whole
 
 CHECK_SECONDS = 10.0
+
+#: Bytes of an image that is read into memory instead of a temporary file.
+SMALL = 1024 * 1024
 
 #: Objects in one answer to a listing: the most that S3 gives.
 PAGE = 1000
@@ -85,12 +90,24 @@ class S3Storage:
 
     def get(self, path: str) -> bytes:
         """Give the image's bytes; see ``Storage.get``."""
+        with self.open(path) as file, _translated():
+            return file.read()
+
+    def open(self, path: str) -> IO[bytes]:
+        """Give the image as a file; see ``Storage.open``.
+
+        Nothing of it may be shown before all of it has come and is whole. So it is fetched
+        into a temporary file without a name, unless it is a small one.
+        """
         if not is_image_path(path):
             raise NotFound("There is no such image.")
-        data = self._read(self._prefix + path)
-        if not is_whole_image(data, path.rpartition(".")[2]):
-            raise NotFound("The stored image is damaged.", code="image-damaged")
-        return data
+        with contextlib.ExitStack() as failing, _translated():
+            file = failing.enter_context(tempfile.SpooledTemporaryFile(SMALL))
+            answer = self._client().get_object(Bucket=self._bucket, Key=self._prefix + path)
+            with contextlib.closing(answer["Body"]) as body:
+                shutil.copyfileobj(body, file, BLOCK)
+            failing.pop_all()
+            return require_whole(file, path)
 
     def exists(self, path: str) -> bool:
         """Tell whether something is kept under this path."""
@@ -149,11 +166,6 @@ class S3Storage:
                     self._client().delete_object(Bucket=self._bucket, Key=item["Key"])
                 count += 1
         return count
-
-    def _read(self, key: str) -> bytes:
-        with _translated():
-            body: bytes = self._client().get_object(Bucket=self._bucket, Key=key)["Body"].read()
-        return body
 
     def _objects(self, start: str) -> Iterator[Any]:
         """Give ``Key``, ``Size`` and ``LastModified`` of all objects whose path starts so, in order."""

@@ -1,13 +1,22 @@
 """Whether bytes are one whole image: what a torn or foreign file fails.
 
-Not a decoder: it follows the container only, at more than a gigabyte a second.
+Not a decoder: it follows the container only, at more than a gigabyte a second, and
+holds no more than a block of it at a time.
 Formats: PNG (ISO/IEC 15948:2004, 5.2 to 5.4) and WebP (RFC 9649, 2.3 to 2.5).
 """
 
+import contextlib
+import io
+import os
 import zlib
+from typing import IO
+
+from linkpeek.errors import NotFound
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_CHUNK_OVERHEAD = 12
+
+#: Bytes of a file that are held in memory at a time.
+BLOCK = 64 * 1024
 
 
 def is_whole_image(data: bytes, ending: str) -> bool:
@@ -15,30 +24,68 @@ def is_whole_image(data: bytes, ending: str) -> bool:
 
     :param ending: ``png`` or ``webp``.
     """
-    return _is_whole_png(data) if ending == "png" else _is_whole_webp(data)
+    return is_whole_file(io.BytesIO(data), ending)
 
 
-def _is_whole_png(data: bytes) -> bool:
-    """Follow the chunks from IHDR to an IEND that ends the file; each has a checksum."""
-    if not data.startswith(_PNG_SIGNATURE) or data[12:16] != b"IHDR":
+def is_whole_file(file: IO[bytes], ending: str) -> bool:
+    """Tell whether a file is one complete image of the kind its ending names.
+
+    :param file: one that can be sought in; it is read from its start to its end.
+    :param ending: ``png`` or ``webp``.
+    """
+    file.seek(0)
+    return _is_whole_png(file) if ending == "png" else _is_whole_webp(file)
+
+
+def require_whole(file: IO[bytes], path: str) -> IO[bytes]:
+    """Give a file back, at its start, that is a whole image of the kind its path names; close any other.
+
+    :raises NotFound: ``image-damaged``.
+    """
+    with contextlib.ExitStack() as failing:
+        failing.enter_context(file)
+        if not is_whole_file(file, path.rpartition(".")[2]):
+            raise damaged()
+        file.seek(0)
+        failing.pop_all()
+    return file
+
+
+def damaged() -> NotFound:
+    """Give the error for something that is kept and is not a whole image."""
+    return NotFound("The stored image is damaged.", code="image-damaged")
+
+
+def _is_whole_png(file: IO[bytes]) -> bool:
+    """Follow the chunks from IHDR to an IEND that ends the file."""
+    if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE or _read_chunk(file) != b"IHDR":
         return False
-    view, start = memoryview(data), len(_PNG_SIGNATURE)
-    while start + _PNG_CHUNK_OVERHEAD <= len(data):
-        end = start + _PNG_CHUNK_OVERHEAD + int.from_bytes(view[start : start + 4])
-        if end > len(data) or zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            return False
-        if data[start + 4 : start + 8] == b"IEND":
-            return end == len(data)
-        start = end
+    while kind := _read_chunk(file):
+        if kind == b"IEND":
+            return not file.read(1)
     return False
 
 
-def _is_whole_webp(data: bytes) -> bool:
+def _read_chunk(file: IO[bytes]) -> bytes:
+    """Read a chunk and give its type; nothing where it is cut short or fails its checksum."""
+    head = file.read(8)
+    left, kind = int.from_bytes(head[:4]), head[4:]
+    checksum = zlib.crc32(kind)
+    while left:
+        block = file.read(min(left, BLOCK))
+        if not block:
+            return b""
+        checksum, left = zlib.crc32(block, checksum), left - len(block)
+    return kind if file.read(4) == checksum.to_bytes(4) else b""
+
+
+def _is_whole_webp(file: IO[bytes]) -> bool:
     """Compare the RIFF header's length; WebP has no checksum."""
+    head, size = file.read(20), file.seek(0, os.SEEK_END)
     return (
-        len(data) > 20
-        and data[:4] == b"RIFF"
-        and data[8:12] == b"WEBP"
-        and data[12:15] == b"VP8"
-        and int.from_bytes(data[4:8], "little") == len(data) - 8
+        size > 20
+        and head[:4] == b"RIFF"
+        and head[8:12] == b"WEBP"
+        and head[12:15] == b"VP8"
+        and int.from_bytes(head[4:8], "little") == size - 8
     )

@@ -65,6 +65,9 @@ ADVICE: dict[str, Advice] = {
         403, "This service does not open that port.", "The usual web ports are 80, 443, 8080 and 8443."
     ),
     "not-found": Advice(404, "There is no such thing here.", "Check the address, or take a new picture."),
+    "method-not-allowed": Advice(
+        405, "The address does not take this method.", "Use one of those in the header Allow."
+    ),
     "request-too-large": Advice(400, "The request is too large.", "Leave out what is not needed."),
     # Limits
     "rate-limited": Advice(

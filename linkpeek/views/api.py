@@ -85,7 +85,7 @@ def _peek(request: Request, target: Target, size: Size, max_age: int | None, req
     if ticket.ready is not None:
         return picture(request, ticket.ready, size, "ready" if ticket.fresh else "stale")
     pending_id = ticket.pending.id
-    if not services.waiting_room.wait(pending_id):
+    if not services.waiting_room.wait(pending_id, requester):
         return _placeholder(request, size, target.viewport)
     return _first_picture(request, services.snapshots.finished(pending_id), size)
 

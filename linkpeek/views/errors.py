@@ -9,8 +9,8 @@ import logging
 import re
 from functools import lru_cache
 
-from pyramid.exceptions import URLDecodeError
-from pyramid.httpexceptions import HTTPException
+from pyramid.exceptions import PredicateMismatch, URLDecodeError
+from pyramid.httpexceptions import HTTPException, HTTPNotFound
 from pyramid.renderers import render
 from pyramid.request import Request
 from pyramid.response import Response
@@ -66,9 +66,21 @@ def say_when(response: Response, error: errors.LinkPeekError) -> None:
 
 
 @notfound_view_config()
-def not_found(request: Request) -> Response:
-    """Answer for an address that is not ours."""
-    return answer(request, 404, "not-found", "There is nothing at this address.")
+def not_found(error: HTTPNotFound, request: Request) -> Response:
+    """Answer for an address that is not ours, or for a method that an address of ours does not take."""
+    methods = ", ".join(_methods(request)) if isinstance(error, PredicateMismatch) else ""
+    if not methods:
+        return answer(request, 404, "not-found", "There is nothing at this address.")
+    response = answer(request, 405, "method-not-allowed", f"This address takes {methods} only.")
+    response.headers["Allow"] = methods
+    return response
+
+
+def _methods(request: Request) -> list[str]:
+    """List the methods that the views of the request's route are for."""
+    views = [item["introspectable"] for item in request.registry.introspector.get_category("views")]
+    here = [view for view in views if view["route_name"] == request.matched_route.name]
+    return sorted({method for view in here for method in view["request_methods"] or ()})
 
 
 @exception_view_config(URLDecodeError)

@@ -31,7 +31,7 @@ from linkpeek.views.result import Result, keeping, link_to, notes_on, pixels, pl
 MAX_FORM = 10 * 1024
 
 
-@view_config(route_name="generator.create", require_csrf=False)
+@view_config(route_name="generator.create", request_method=("POST",), require_csrf=False)
 def create(request: Request) -> Response:
     """Take a picture: redirect to its page, or tell a script where to follow it."""
     form = Form()
@@ -69,12 +69,13 @@ def _start(request: Request, form: Form) -> str:
     address = parse_address(with_scheme(form.uri), ports=settings.egress_ports, allow=settings.egress_allow)
     target = Target(address.uri, viewport, size.extent(viewport))
     max_age = 0 if form.fresh else settings.ttl
-    ticket = services.snapshots.request(target, max_age=max_age, requester=services.requester())
+    requester = services.requester()
+    ticket = services.snapshots.request(target, max_age=max_age, requester=requester)
     snapshot: Snapshot = ticket.ready or ticket.pending
     path = _capture_path(request, snapshot, size)
     if ticket.ready is None and not _wants_json(request):
         services.commit()
-        services.waiting_room.wait(snapshot.id)
+        services.waiting_room.wait(snapshot.id, requester)
     return path
 
 

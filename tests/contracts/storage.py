@@ -2,7 +2,8 @@
 
 import io
 import threading
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +15,7 @@ from linkpeek.storage import Storage, image_path, snapshot_folder
 TOKEN = "3f9a0123456789abcdef0123456789ab"
 OTHER = "3f9b" + TOKEN[4:]
 PATH = image_path(TOKEN, "336", "png")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 WRONG_PATHS = [
     "",
@@ -57,6 +59,13 @@ def noise(side: int) -> bytes:
     return buffer.getvalue()
 
 
+def large_png(megabytes: int) -> Iterator[bytes]:
+    """Give a PNG in parts; it is whole as a container goes, and nowhere in memory."""
+    yield PNG_SIGNATURE
+    for kind, data in (b"IHDR", bytes(13)), *[(b"IDAT", bytes(2**20))] * megabytes, (b"IEND", b""):
+        yield len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+
 class StorageContract:
     """The behaviour that the service relies on."""
 
@@ -86,6 +95,18 @@ class StorageContract:
 
         assert storage.get(PATH) == data
 
+    @pytest.mark.parametrize("side", [8, 2500])
+    def test_opens_an_image_as_a_file(self, storage: Storage, side: int) -> None:
+        data = noise(side)
+        storage.put(PATH, data)
+
+        with storage.open(PATH) as file:
+            storage.put(PATH, image("red"))
+            storage.delete(snapshot_folder(TOKEN))
+            assert file.tell() == 0
+            assert file.read() == data
+            assert file.seek(0, io.SEEK_END) == len(data)
+
     def test_the_same_path_may_be_written_again(self, storage: Storage) -> None:
         storage.put(PATH, image("red"))
         storage.put(PATH, image("blue"))
@@ -107,8 +128,9 @@ class StorageContract:
         storage.put(PATH, image())
 
         assert not storage.exists(path)
-        with pytest.raises(NotFound):
-            storage.get(path)
+        for read in (storage.get, storage.open):
+            with pytest.raises(NotFound):
+                read(path)
         with pytest.raises(ValueError, match="path"):
             storage.put(path, image())
 
@@ -123,7 +145,7 @@ class StorageContract:
 
     @pytest.mark.parametrize(
         "data",
-        [b"", b"<html>", b"\x89PNG\r\n\x1a\n", image()[:-1], image() + b"\0", image(image_format="WEBP")],
+        [b"", b"<html>", PNG_SIGNATURE, image()[:-1], image() + b"\0", image(image_format="WEBP")],
         ids=["empty", "html", "signature", "torn", "longer", "other"],
     )
     def test_takes_nothing_but_whole_images(self, storage: Storage, data: bytes) -> None:
@@ -143,10 +165,10 @@ class StorageContract:
         storage.put(PATH, image())
         corrupt(PATH, data)
 
-        with pytest.raises(NotFound) as caught:
-            storage.get(PATH)
-
-        assert caught.value.code == "image-damaged"
+        for read in (storage.get, storage.open):
+            with pytest.raises(NotFound) as caught:
+                read(PATH)
+            assert caught.value.code == "image-damaged"
 
     def test_a_damaged_image_is_mended_by_putting_it_again(
         self, storage: Storage, corrupt: Callable[[str, bytes], None]

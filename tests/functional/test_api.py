@@ -170,6 +170,33 @@ class TestWaiting:
         app = make_app(wait=300, waiters=0)
         assert app.get(signed()).headers["X-LinkPeek-State"] == "pending"
 
+    def test_one_caller_leaves_seats_to_others(self, make_app):
+        app = make_app(wait=20, waiters=2)
+        room, answers = app.app.app.registry.waiting_room, {}
+        form = app.get("/", headers={"Accept": "text/html"}).form
+        form["uri"] = "http://other.example/"
+
+        def seat(name, ask, taken):
+            thread = threading.Thread(target=lambda: answers.update({name: ask()}))
+            thread.start()
+            deadline = time.monotonic() + 20
+            while room._taken.total() < taken:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            return thread
+
+        threads = [seat("key", lambda: app.get(signed()), 1)]
+        since = time.monotonic()
+        refused = app.get(signed("http://example.org/"))
+        assert (refused.headers["X-LinkPeek-State"], time.monotonic() - since < 10) == ("pending", True)
+        threads.append(seat("page", form.submit, 2))
+        assert app.worker.work() == 3
+        for thread in threads:
+            thread.join(20)
+        assert answers["key"].headers["X-LinkPeek-State"] == "ready"
+        shown = app.get(answers["page"].location, headers={"Accept": "application/json"})
+        assert shown.json["state"] == "ready"
+
     def test_many_requests_for_one_key_cause_one_capture(self, app):
         for _ in range(5):
             app.get(signed())

@@ -47,7 +47,7 @@ def test_head(asked):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_other_methods_are_the_application_s(asked, method):
-    asked.request(signed(), method=method, status=404)
+    asked.request(signed(), method=method, status=405)
     assert asked.through == ["/api/v1"]
 
 

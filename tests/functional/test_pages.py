@@ -140,14 +140,14 @@ class TestCreating:
         app = make_app(wait=30)
         token, waited = csrf(app), []
 
-        def wait(_room, snapshot_id):
-            waited.append(snapshot_id)
+        def wait(_room, snapshot_id, requester):
+            waited.append(requester)
             return app.worker.work() == 1
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("linkpeek.services.waiting.WaitingRoom.wait", wait)
             response = app.post("/captures", {"csrf_token": token, "uri": PAGE}, headers=BROWSER)
-        assert len(waited) == 1
+        assert [requester.partition(":")[0] for requester in waited] == ["address"]
         page = soup(response.follow(headers=BROWSER))
         assert page.select_one("#result")["data-state"] == "ready"
         assert not page.select_one("meta[http-equiv=refresh]")

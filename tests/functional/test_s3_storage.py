@@ -1,22 +1,28 @@
 """S3Storage over real HTTP: against moto's server, which speaks the S3 protocol on loopback."""
 
+import io
 import socket
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
-from contracts.storage import OTHER, PATH, TOKEN, StorageContract, image
+from botocore.exceptions import ClientError, IncompleteReadError
+from contracts.storage import OTHER, PATH, TOKEN, StorageContract, image, large_png
 from moto.server import ThreadedMotoServer
+from PIL import Image
+from webtest import TestApp
 
 from linkpeek.errors import ConfigurationError, NotFound, Unavailable
 from linkpeek.storage import Storage, image_path, snapshot_folder, storage_from_url
 from linkpeek.storage import s3 as s3_module
 from linkpeek.storage.s3 import S3Storage
+from tests.functional.test_api import captured
 
 numbers = count()
 
@@ -128,6 +134,95 @@ class TestObjects:
         assert storage.sweep_temporary(older_than=3600) == 0
         assert storage.sweep_temporary(older_than=-60) == 1
         assert storage.usage() == 0
+
+
+class Body(io.RawIOBase):
+    """What comes of an object, in parts, and with an error in the end if there is one."""
+
+    def __init__(self, parts: Iterable[bytes], error: Exception | None = None) -> None:
+        self._parts = iter(parts)
+        self._error = error
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(1), b""))
+        part = next(self._parts, b"")
+        if not part and self._error is not None:
+            raise self._error
+        return part
+
+    def get_object(self, **_: object) -> dict[str, Any]:
+        return {"Body": self}
+
+
+class TestLargeImages:
+    @pytest.fixture
+    def opened(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Callable[[Body], IO[bytes]]:
+        def opened(body: Body) -> IO[bytes]:
+            with monkeypatch.context() as patch:
+                patch.setattr(storage, "_client", lambda: body)
+                return storage.open(PATH)
+
+        return opened
+
+    @pytest.fixture
+    def temporary(self, monkeypatch: pytest.MonkeyPatch) -> list[IO[bytes]]:
+        """Note the temporary files."""
+        files: list[IO[bytes]] = []
+        real = tempfile.SpooledTemporaryFile
+        monkeypatch.setattr(
+            "tempfile.SpooledTemporaryFile", lambda size: files.append(real(size)) or files[-1]
+        )
+        return files
+
+    def test_takes_little_memory(self, opened: Callable[[Body], IO[bytes]]) -> None:
+        opened(Body(large_png(2))).close()  # all that is made once is there
+        body = Body(large_png(64))
+        tracemalloc.start()
+        try:
+            with opened(body) as file:
+                size = sum(map(len, iter(lambda: file.read(2**16), b"")))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert size > 64 * 2**20
+        assert peak < 8 * 2**20
+        assert body.closed
+
+    @pytest.mark.parametrize("megabytes", [0, 5])
+    def test_what_breaks_off_leaves_nothing(
+        self, opened: Callable[[Body], IO[bytes]], temporary: list[IO[bytes]], megabytes: int
+    ) -> None:
+        error = IncompleteReadError(actual_bytes=1, expected_bytes=2)
+        body = Body(list(large_png(megabytes))[:-1], error)
+        with pytest.raises(Unavailable) as caught:
+            opened(body)
+        assert caught.value.code == "storage-unavailable"
+        assert [file.closed for file in [body, *temporary]] == [True, True]
+
+    @pytest.mark.parametrize("megabytes", [0, 5])
+    def test_a_damaged_one_leaves_nothing(
+        self, opened: Callable[[Body], IO[bytes]], temporary: list[IO[bytes]], megabytes: int
+    ) -> None:
+        body = Body([*large_png(megabytes), b"more"])
+        with pytest.raises(NotFound) as caught:
+            opened(body)
+        assert caught.value.code == "image-damaged"
+        assert [file.closed for file in [body, *temporary]] == [True, True]
+
+
+def test_the_service_on_it(make_app: Callable[..., TestApp], client: Any, bucket: str, endpoint: str) -> None:
+    app = make_app(storage_url=url(bucket, endpoint))
+    place = captured(app).location
+    path = place.partition("/snapshots/")[2]
+    assert Image.open(io.BytesIO(app.get(place).body)).size == (336, 252)
+
+    client.put_object(Bucket=bucket, Key=f"some/prefix/{path}", Body=b"garbage")
+    refused = app.get(place, expect_errors=True)
+    assert (refused.status_code, refused.headers["X-LinkPeek-Error"]) == (404, "image-damaged")
+    assert captured(app).location != place
+    for resources in (app.service, app.app.app.registry.resources):
+        resources.storage._client().close()
 
 
 class TestFaults:

@@ -1,36 +1,16 @@
 """The capture engine with a real Chromium and the local fixture site: pictures and failures."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from linkpeek.capture import Browser, Capture
 from linkpeek.errors import CaptureError, CaptureRefused
 from linkpeek.geometry import MAX_PAGE_HEIGHT
-from tests.live.capturing import Loop, colours, image, outcome_of, request, running_browser
+from tests.live.capturing import Loop, colours, image, outcome_of, request
 from tests.live.site import Site
 
 RED, GREEN, BLUE = (170, 0, 0), (0, 170, 0), (0, 0, 255)
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with Site() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def browser(loop: Loop) -> Iterator[Browser]:
-    with running_browser(loop) as browser:
-        yield browser
 
 
 @pytest.fixture

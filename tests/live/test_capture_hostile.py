@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -22,7 +22,6 @@ from tests.live.capturing import (
     image,
     outcome_of,
     request,
-    running_browser,
 )
 from tests.live.site import Site
 
@@ -46,25 +45,6 @@ SLOW = (
     "/never-ends",
     "/unload",
 )
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with Site() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def browser(loop: Loop) -> Iterator[Browser]:
-    with running_browser(loop) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

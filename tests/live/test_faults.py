@@ -59,12 +59,6 @@ linkpeek.concurrency = 1
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with Site() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     folder = tmp_path_factory.mktemp("faulty")
     with faulty_service(folder, DISK, wait=WAIT, capture_timeout=CAPTURE_TIMEOUT) as service:

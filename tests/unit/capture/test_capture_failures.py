@@ -60,6 +60,7 @@ def test_kind_of_error(code: str, kind: type[CaptureError], lasting: bool) -> No
         ("net::ERR_UNSAFE_REDIRECT", "address-refused"),
         ("net::ERR_TIMED_OUT", "page-timeout"),
         ("net::ERR_INVALID_HTTP_RESPONSE", "navigation-failed"),
+        ("net::ERR_NETWORK_CHANGED", "navigation-failed"),
         ("net::ERR_WHATEVER_COMES", "navigation-failed"),
     ],
 )

@@ -1,8 +1,12 @@
 """`linkpeek check`: what it reads, what it prints, and that nothing makes it fall over."""
 
+import io
+import itertools
 import json
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkpeek.cli.check import check
+from linkpeek.address import MAX_LENGTH
+from linkpeek.cli.check import _LONGEST, _lines, check
 from linkpeek.egress.verdict import decoded, read_stub
 
 ANY = ("--resolve", "*=93.184.216.34")
@@ -128,6 +133,55 @@ def test_any_bytes_get_a_verdict(config: str, lines: list[bytes], escaped: bool)
     answers = said(config, *ANY, "-", *options, lines=b"".join(line + b"\n" for line in lines))
     assert len(answers) == len(lines)
     assert all((answer["code"] is None) == (answer["verdict"] == "allow") for answer in answers)
+
+
+def test_longest_address_however_it_is_written(config: str) -> None:
+    start, letter = b"http://a.example/", rb"\N{LATIN SMALL LETTER A}"
+    line = start + letter * (MAX_LENGTH - len(start))
+    fits, too_long = said(config, *ANY, "-", "--escaped", lines=line + b"\n" + line + letter)
+    assert (fits["verdict"], fits["canonical"]) == ("allow", fits["uri"])
+    assert len(fits["uri"]) == MAX_LENGTH
+    assert (too_long["verdict"], too_long["code"], too_long["canonical"]) == ("refuse", "uri-too-long", None)
+
+
+@pytest.mark.parametrize("length", [_LONGEST - 1, _LONGEST, _LONGEST + 1, _LONGEST + 2, 3 * _LONGEST])
+@pytest.mark.parametrize("options", [(), ("--escaped",)])
+def test_line_of_any_length_is_one_line(config: str, length: int, options: tuple[str, ...]) -> None:
+    line = "http://a.example/".ljust(MAX_LENGTH - 1, "a") + "\u00e9"
+    line = line.ljust(length - 1, "a").encode()  # a UTF-8 letter takes two bytes
+    lines = b"http://b.example/\n%b\nhttp://c.example/\n%b" % (line, line)
+    answers = said(config, *ANY, "-", *options, lines=lines)
+    assert [answer["code"] for answer in answers] == [None, "uri-too-long", None, "uri-too-long"]
+    if length > _LONGEST:
+        assert [answers[n]["uri"] for n in (1, 3)] == [line.decode()[:MAX_LENGTH]] * 2
+
+
+class Chunks(io.RawIOBase):
+    """A stream that comes in small pieces, and is nowhere whole."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        chunk = next(self._chunks, b"")
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def test_line_of_any_length_takes_little_memory() -> None:
+    megabytes = itertools.repeat(b"a" * 4096, 100 * 256)
+    stream = io.BufferedReader(Chunks(itertools.chain(megabytes, [b"\nb"])))
+    tracemalloc.start()
+    try:
+        lines = [len(line) for line in _lines(stream)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert lines == [_LONGEST + 1, 1]
+    assert peak < 2 * 2**20
 
 
 @pytest.mark.parametrize("standard_input", ["<&-", "0> only-written"])

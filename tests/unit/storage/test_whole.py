@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from linkpeek.storage.whole import is_whole_image
+from linkpeek.errors import NotFound
+from linkpeek.storage.whole import is_whole_file, is_whole_image, require_whole
 
 PNG = image()
 WEBP = image(image_format="WEBP")
@@ -33,6 +34,23 @@ def test_webp_of_every_kind_is_whole(options: dict[str, object]) -> None:
 def test_a_large_png_of_many_chunks_is_whole() -> None:
     assert noise(500).count(b"IDAT") > 1
     assert is_whole_image(noise(500), "png")
+
+
+def test_a_file_is_read_from_its_start_whatever_was_read_of_it() -> None:
+    file = io.BytesIO(PNG)
+    file.seek(5)
+
+    assert is_whole_file(file, "png")
+    assert require_whole(file, "a/b.png").read() == PNG
+
+
+def test_a_file_that_is_not_whole_is_closed() -> None:
+    file = io.BytesIO(PNG)
+
+    with pytest.raises(NotFound) as caught:
+        require_whole(file, "a/b.webp")
+    assert caught.value.code == "image-damaged"
+    assert file.closed
 
 
 @pytest.mark.parametrize("length", range(len(PNG)))

@@ -1,0 +1,82 @@
+"""The machine's network changes while a page is opened: it is opened anew."""
+
+import asyncio
+import itertools
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from linkpeek.capture import Browser, Capture
+from linkpeek.capture.pipeline import REOPENINGS
+from linkpeek.egress import EgressSession
+from linkpeek.egress.tunnel import Tunnel, Upstream
+from linkpeek.errors import CaptureError
+from tests.live.capturing import IS_ROOT, Loop, Outcome, outcome_of, request, running_browser
+from tests.live.network import own_network
+from tests.live.site import Site
+
+NUMBERS = itertools.count(1)
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root makes a network to change")
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    with own_network():
+        loop = Loop()
+        yield loop
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def site(loop: Loop) -> Iterator[Site]:
+    with Site() as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser(loop: Loop) -> Iterator[Browser]:
+    with running_browser(loop) as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened_amid(loop: Loop, browser: Browser, site: Site, monkeypatch: pytest.MonkeyPatch):
+    """Capture a page while the network changes so many times; give what came of it."""
+    connect = EgressSession.connect
+
+    def opened_amid(changes: int) -> Outcome:
+        left = iter(range(changes))
+
+        async def changing(self: EgressSession, tunnel: Tunnel, host: str, port: int) -> Upstream | None:
+            if next(left, None) is None:
+                return await connect(self, tunnel, host, port)
+            await asyncio.to_thread(add_address)
+            return await asyncio.Event().wait()  # whatever Chromium waits for at this moment
+
+        monkeypatch.setattr(EgressSession, "connect", changing)
+        outcome, _ = loop.run(outcome_of(browser, request(site.url("/static"))))
+        assert next(left, None) is None
+        return outcome
+
+    return opened_amid
+
+
+def add_address() -> None:
+    subprocess.run(["ip", "address", "add", f"198.51.100.{next(NUMBERS)}/32", "dev", "lo"], check=True)
+
+
+@pytest.mark.parametrize("changes", [0, 1, 2])
+def test_page_is_opened_anew(opened_amid, changes: int) -> None:
+    outcome = opened_amid(changes)
+
+    assert isinstance(outcome, Capture), outcome
+    assert (outcome.title, outcome.status, outcome.complete) == ("A static page", 200, True)
+
+
+def test_network_that_does_not_come_to_rest(opened_amid) -> None:
+    outcome = opened_amid(REOPENINGS + 1)
+
+    assert isinstance(outcome, CaptureError), outcome
+    assert (outcome.code, outcome.lasting) == ("navigation-failed", False)

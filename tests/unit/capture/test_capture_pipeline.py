@@ -1,0 +1,72 @@
+"""The pipeline with a browser that opens nothing; with a real one, see tests/live."""
+
+import asyncio
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from linkpeek.capture.cdp import Answer, Connection
+from linkpeek.capture.model import CaptureRequest, EgressSession
+from linkpeek.capture.pipeline import REOPENINGS, SPARE, Pipeline
+from linkpeek.capture.stage import Stage
+from linkpeek.errors import CaptureError
+from linkpeek.geometry import Extent, Viewport
+
+PAGE = "http://a.example/"
+MAIN = "F"
+
+
+class FailingBrowser(Connection):
+    """Says why it opens no page, and shows its error page a little later."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__()
+        self.error = error
+        self.opened: list[str] = []
+        self.shown = 0
+        way_out = create_autospec(EgressSession, instance=True)
+        way_out.failure.return_value = None
+        self.stage = Stage(self, way_out, "C", MAIN, "S")
+
+    def post(self, method: str, params: Any, session_id: str | None) -> Answer:
+        answer: Answer = asyncio.get_running_loop().create_future()
+        if method == "Page.navigate":
+            assert self.shown == len(self.opened), "an error page is still to come"
+            self.opened.append(params["url"])
+            answer.set_result({"frameId": MAIN, "errorText": self.error})
+            asyncio.get_running_loop().call_later(0.01, self._show_error)
+        return answer
+
+    def _show_error(self) -> None:
+        self.shown += 1
+        frame = {"id": MAIN, "url": "chrome-error://chromewebdata/", "unreachableUrl": PAGE}
+        self.stage.page.dispatch("Page.frameNavigated", {"frame": frame})
+        self.stage.page.dispatch("Page.loadEventFired", {})
+
+
+def times_opened(error: str, seconds: float = 30) -> int:
+    """Let the pipeline fail for want of a page; give how often it tried to open it."""
+
+    async def run() -> int:
+        browser, now = FailingBrowser(error), asyncio.get_running_loop().time()
+        wanted = CaptureRequest(PAGE, Viewport(800, 600), Extent.VIEWPORT, seconds)
+        with pytest.raises(CaptureError) as caught:
+            await Pipeline(browser.stage, wanted, now, "HeadlessChrome/1").run()
+        assert (caught.value.code, caught.value.lasting) == ("navigation-failed", False)
+        assert set(browser.opened) == {PAGE}
+        return len(browser.opened)
+
+    return asyncio.run(run())
+
+
+def test_opens_anew_when_the_network_changed() -> None:
+    assert times_opened("net::ERR_NETWORK_CHANGED") == 1 + REOPENINGS
+
+
+def test_opens_once_what_fails_for_another_reason() -> None:
+    assert times_opened("net::ERR_INVALID_HTTP_RESPONSE") == 1
+
+
+def test_opens_nothing_anew_without_time() -> None:
+    assert times_opened("net::ERR_NETWORK_CHANGED", seconds=SPARE) == 1
