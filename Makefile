@@ -84,7 +84,7 @@ bench: bench-system $(ENV)/.bench ## Measure everything that docs/performance.md
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: bench-quick
-bench-quick: bench-system $(ENV)/.bench ## The same in some four minutes, into build/bench/
+bench-quick: bench-system $(ENV)/.bench ## The same in three minutes, into build/bench/
 	$(BIN)/python -m benchmarks --quick $(BENCH_ARGS)
 
 .PHONY: dist

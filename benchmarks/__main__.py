@@ -26,7 +26,7 @@ PARTS = ("servers", "captures", "legacy", "stack", "scale", "latency")
 def main() -> int:
     """Run what the command line says; 1 when a part failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="less of everything: some four minutes")
+    parser.add_argument("--quick", action="store_true", help="less of everything: three minutes")
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, with commas between; of {PARTS}")
     parser.add_argument("--into", type=Path, help="folder of the results; docs, or build/bench when quick")
     options = parser.parse_args()

@@ -25,7 +25,7 @@ from linkpeek.capture import find_executable
 
 #: Captures at once, pages a round, and rounds; the quick way's behind.
 AT_ONCE, QUICK_AT_ONCE = (1, 2, 4, 8), (1, 4)
-PAGES, QUICK_PAGES = 24, 16
+PAGES, QUICK_PAGES = 24, 8
 ROUNDS, QUICK_ROUNDS = 3, 1
 #: Captures at once that memory is measured with, and without.
 MOST, LEAST = 8, 1

@@ -43,7 +43,7 @@ def run(quick: bool = False) -> Result:
     :param quick: fewer pages.
     :returns: ``steps`` (ms: mean, p50 and p99 of each), ``total`` (ms: the same) and their ``count``.
     """
-    count = 12 if quick else 80
+    count = 8 if quick else 80
     with Site() as site, tempfile.TemporaryDirectory(prefix="bench-latency-") as name:
         pages = [site.url(f"/{PAGES[n % len(PAGES)]}?{n}") for n in range(WARM + count)]
         service = Service(

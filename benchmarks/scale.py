@@ -35,7 +35,7 @@ from linkpeek.services.captures import CaptureService
 from linkpeek.services.snapshots import SnapshotService, Target
 from tests.postgres import postgres_server
 
-COUNTS, QUICK_COUNTS = (1_000, 100_000, 1_000_000), (1_000, 20_000)
+COUNTS, QUICK_COUNTS = (1_000, 100_000, 1_000_000), (1_000, 10_000)
 #: Requests of a kind that are timed, at most.
 ASKED = 3000
 #: What is timed, and how the tables call it.
@@ -47,7 +47,7 @@ FILES, QUICK_FILES = 1_000_000, 5_000
 def run(quick: bool = False) -> Result:
     """Measure with each number of snapshots.
 
-    :param quick: no more than 20,000, files for fewer, no PostgreSQL.
+    :param quick: no more than 10,000, files for fewer, no PostgreSQL.
     :returns: by database a row for each number: ``first``, ``hit`` and ``new`` (ms, p50 and p99),
         ``database_mb``, ``files``, ``folder_mb``, ``sweep`` (seconds), ``fill`` (seconds);
         and ``plans`` of the hot queries.

@@ -32,7 +32,7 @@ APIKEY, SECRET = "benchmark", "sesame"
 VIEWPORT = Viewport(1024, 768)
 WIDTHS = range(200, 320)
 #: Seconds of load in which the pictures of all those widths are made.
-WARM_UP = 6
+WARM_UP = 4
 BATCH = 10_000
 #: How often one inode may be linked to is limited; ext4's limit is 65,000.
 MOST_LINKS = 60_000

@@ -53,7 +53,7 @@ def run(quick: bool = False) -> Result:
     :param quick: fewer and shorter rounds.
     :returns: figures by name (see ``PAIRS``), the size of the image, and ``ratios``: the rounds' median.
     """
-    seconds, rounds = (1, 2) if quick else (3, 5)
+    seconds, rounds = (1, 1) if quick else (3, 5)
     with own_network(), Site() as site, ExitStack() as opened:
         stack, nginx = _service(opened)
         page = site.url("/static")
