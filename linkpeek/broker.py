@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 #: Seconds after which a worker looks up from the queue.
 LONGEST_DRAIN = 0.2
 
+#: Bytes. A wake-up carries nothing, and has less than one thousand.
+MAX_MESSAGE = 64 * 1024
+
 
 class Channel(filesystem.Channel):
     """A channel whose messages are whole files or not there."""
@@ -48,7 +51,7 @@ class Channel(filesystem.Channel):
                 path.unlink()
             except OSError:
                 continue
-            message = _message(payload)
+            message = message_in(payload)
             if message is not None:
                 return message
             log.warning("dropped %s, which is no message", name)
@@ -67,12 +70,14 @@ class Transport(filesystem.Transport):
         )
 
 
-def _message(payload: bytes) -> dict[str, Any] | None:
-    """Give the message that a file holds; None where it is none, or one that Celery would stumble over."""
+def message_in(payload: bytes) -> dict[str, Any] | None:
+    """Give the message that bytes hold; None where it is none, or one that Celery would stumble over."""
+    if len(payload) > MAX_MESSAGE:
+        return None
     try:
         message = loads(payload.decode())
         has_form = _has_form(message)
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
     return message if has_form else None
 
@@ -88,6 +93,8 @@ def _has_form(message: Any) -> bool:
         and isinstance(properties["delivery_tag"], str)
         and isinstance(headers["task"], str)
         and isinstance(headers["id"], str)
+        # Ours are not: what is small could unpack to gigabytes.
+        and headers.get("compression") is None
         and isinstance(body, list)
         and list(map(type, body)) == [list, dict, dict]
     )
@@ -115,5 +122,7 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
 
 
 def install() -> None:
-    """Let ``filesystem://`` mean this transport in this process."""
+    """Let ``filesystem://``, ``redis://`` and ``rediss://`` mean the hardened transports in this process."""
     TRANSPORT_ALIASES["filesystem"] = f"{__name__}:{Transport.__name__}"
+    # By name: its library is there only where it is used.
+    TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "linkpeek.redis_broker:Transport"

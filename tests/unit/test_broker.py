@@ -44,8 +44,12 @@ def test_a_wake_up_comes_whole(folder: Path) -> None:
         {"content-encoding": "binary"},
         {"headers": None},
         {"headers": {"task": CAPTURE_TASK}},
+        {"headers": {"task": CAPTURE_TASK, "id": "1", "compression": "application/x-gzip"}},
         {"properties": {"delivery_tag": "1", "body_encoding": "base64"}},
+        {"properties": "x"},
+        {"filling": "x" * broker.MAX_MESSAGE},
     ],
+    ids=lambda change: str(change)[:60],
 )
 def test_what_is_formed_otherwise_is_dropped(folder: Path, change: dict[str, object]) -> None:
     (path,) = folder.glob("*.msg")
