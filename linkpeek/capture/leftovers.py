@@ -10,6 +10,8 @@ import os
 import signal
 from pathlib import Path
 
+from linkpeek.capture.procfs import group_of, pids
+
 NAME = "linkpeek-session"
 
 
@@ -33,32 +35,21 @@ def end_session(folder: Path) -> int:
         session, device, inode = map(int, (folder / NAME).read_text().split())
     except (OSError, ValueError):
         return 0
-    if _runs(session):
+    if group_of(session) is not None:
         return 0
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return sum(_end(pid, session, (device, inode)) for pid in pids)
+    return sum(_end(pid, session, (device, inode)) for pid in pids())
 
 
 def _end(pid: int, session: int, program: tuple[int, int]) -> bool:
     with contextlib.suppress(OSError):  # it is gone, or another user's
-        if os.getsid(pid) != session:
-            return False
         # By a handle, so that the process that is killed is the one that was looked at.
         process = os.pidfd_open(pid)
         try:
-            found = os.stat(f"/proc/{pid}/exe")
-            if os.getsid(pid) == session and (found.st_dev, found.st_ino) == program:
-                signal.pidfd_send_signal(process, signal.SIGKILL)
-                return True
+            if os.getsid(pid) == session:
+                found = os.stat(f"/proc/{pid}/exe")
+                if (found.st_dev, found.st_ino) == program:
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    return True
         finally:
             os.close(process)
     return False
-
-
-def _runs(pid: int) -> bool:
-    """Tell whether a process is there and has not ended; see proc(5), /proc/PID/stat."""
-    try:
-        stat = Path("/proc", str(pid), "stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"

@@ -13,6 +13,7 @@ from linkpeek.capture import flags
 from linkpeek.capture.cage import Cage
 from linkpeek.capture.cdp import Connection, ProtocolError
 from linkpeek.capture.leftovers import note_session
+from linkpeek.capture.procfs import group_of, pids
 from linkpeek.capture.profile import Profile
 from linkpeek.capture.spawn import Spawned, spawn
 from linkpeek.errors import Unavailable
@@ -185,15 +186,4 @@ def _has_ended(pid: int) -> bool:
 
 def _others(group: int) -> list[int]:
     """Give the living processes of a group besides its leader."""
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in pids if pid != group and _group_of(pid) == group]
-
-
-def _group_of(pid: int) -> int | None:
-    """Give a living process's group; see proc(5), /proc/PID/stat."""
-    try:
-        stat = Path("/proc", str(pid), "stat").read_text()
-    except OSError:
-        return None
-    state, _, group = stat.rpartition(")")[2].split()[:3]
-    return None if state in "ZX" else int(group)
+    return [pid for pid in pids() if pid != group and group_of(pid) == group]

@@ -13,7 +13,7 @@ import pytest
 
 from linkpeek.capture.leftovers import NAME, end_session, note_session
 from linkpeek.capture.profile import PREFIX, remove_stale
-from tests.live.processes import wait_until
+from tests.live.processes import alive, wait_until
 
 #: Leads a session, starts the same program and another one in it, and ends when it is told to.
 LEADER = """
@@ -58,14 +58,11 @@ def children(folder: Path, leader: "subprocess.Popen[str]") -> tuple[psutil.Proc
     return same, other
 
 
-def has_ended(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 def end_leader(leader: "subprocess.Popen[str]") -> None:
     """Kill it. It is not waited for: one that nobody reaps has ended, too."""
+    process = psutil.Process(leader.pid)
     leader.kill()
-    wait_until(lambda: has_ended(psutil.Process(leader.pid)), 10, "it has ended")
+    wait_until(lambda: not alive([process]), 10, "it has ended")
 
 
 def test_what_never_noticed_is_ended_before_the_folder_goes(
@@ -75,15 +72,15 @@ def test_what_never_noticed_is_ended_before_the_folder_goes(
     end_leader(leader)
 
     assert remove_stale(folder.parent) == 1
-    wait_until(lambda: has_ended(same), 10, "what outlived its leader has ended")
-    assert not has_ended(other), "another program may have led a session of that number"
+    wait_until(lambda: not alive([same]), 10, "what outlived its leader has ended")
+    assert alive([other]), "another program may have led a session of that number"
 
 
 def test_what_has_a_leader_goes_on(
     folder: Path, leader: "subprocess.Popen[str]", children: tuple[psutil.Process, psutil.Process]
 ) -> None:
     assert end_session(folder) == 0
-    assert not any(map(has_ended, children))
+    assert alive(children) == list(children)
 
 
 def test_other_sessions_go_on(
@@ -94,7 +91,7 @@ def test_other_sessions_go_on(
     (folder / NAME).write_text(f"{int(session) + 2**22} {program}")
 
     assert end_session(folder) == 0
-    assert not any(map(has_ended, children))
+    assert alive(children) == list(children)
 
 
 @pytest.mark.parametrize("text", [None, "", "1", "x y z", "1 2 3 4", "-1 2 3", "0 0 0"])
