@@ -81,17 +81,18 @@ class AtOnce:
         where = environ["wsgi.url_scheme"], environ["HTTP_HOST"], environ.get("SCRIPT_NAME", "")
         asked, now = (query, image_format, *where), self.clock()
         looks = self._looks.get(asked)
-        is_recent = looks is not None and now - looks.since <= SPAN
-        if looks is not None and is_recent and looks.count >= LOOKS:
+        if looks is not None and now - looks.since > SPAN:
+            looks = None
+        if looks is not None and looks.count >= LOOKS:
             return looks.headers
         path = self._path(order, image_format)
         if path is None:
             return None
         headers = _headers(*where, path)
-        if looks is not None and is_recent:
-            looks.count, looks.headers = looks.count + 1, headers
-        else:
+        if looks is None:
             self._count_from(Looks(now, 1, headers), asked)
+        else:
+            looks.count, looks.headers = looks.count + 1, headers
         return headers
 
     def _count_from(self, looks: Looks, asked: tuple[str, ...]) -> None:
