@@ -12,7 +12,7 @@ from linkpeek.capture.pipeline import REOPENINGS
 from linkpeek.egress import EgressSession
 from linkpeek.egress.tunnel import Tunnel, Upstream
 from linkpeek.errors import CaptureError
-from tests.live.capturing import IS_ROOT, Loop, Outcome, outcome_of, request, running_browser
+from tests.live.capturing import IS_ROOT, Loop, Outcome, outcome_of, request
 from tests.live.network import own_network
 from tests.live.site import Site
 
@@ -21,24 +21,13 @@ NUMBERS = itertools.count(1)
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root makes a network to change")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def loop() -> Iterator[Loop]:
+    """Before all else: site and browser are in this network, too."""
     with own_network():
         loop = Loop()
         yield loop
         loop.close()
-
-
-@pytest.fixture(scope="module")
-def site(loop: Loop) -> Iterator[Site]:
-    with Site() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def browser(loop: Loop) -> Iterator[Browser]:
-    with running_browser(loop) as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -29,12 +29,6 @@ def network() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def site(network: None) -> Iterator[Site]:
-    with Site() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
 def tree(network: None) -> Iterator[Tree]:
     with deployed_tree() as tree:
         ini = prepare(tree)

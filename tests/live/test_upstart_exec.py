@@ -29,16 +29,10 @@ APIKEY, SECRET = "an-old-client", "sesame"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def network() -> Iterator[None]:
     with own_network():
         yield
-
-
-@pytest.fixture(scope="module")
-def site(network: None) -> Iterator[Site]:
-    with Site() as site:
-        yield site
 
 
 @pytest.fixture(scope="module")
