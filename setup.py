@@ -34,7 +34,7 @@ RUNTIME = [
 
 EXTRAS = {
     "postgresql": ["psycopg[binary]>=3.1,<4"],
-    "redis": ["redis>=5"],
+    "redis": ["redis>=6.4"],
     "s3": ["boto3>=1.34,<2"],
     # What deploy/ansible is run with.
     "deploy": ["ansible-core>=2.16,<3"],
