@@ -30,6 +30,7 @@ from linkpeek.storage import image_path
 CHECKOUT = Path(__file__).resolve().parent.parent
 APIKEY, SECRET = "benchmark", "sesame"
 VIEWPORT = Viewport(1024, 768)
+#: Widths of the pictures that ``many_sizes`` asks for.
 WIDTHS = range(200, 320)
 #: Seconds of load in which the pictures of all those widths are made.
 WARM_UP = 4
