@@ -72,6 +72,19 @@ class NetworkChanged(CaptureError):
     code = "navigation-failed"
 
 
+class BrowserLost(CaptureError):
+    """The browser ended, or had to, while it had the page open among others: any of them may be to blame.
+
+    :ivar meaning: the error for a page that was alone in it.
+    """
+
+    code = "browser-crashed"
+
+    def __init__(self, meaning: CaptureError) -> None:
+        super().__init__(REASONS[self.code][0])
+        self.meaning = meaning
+
+
 def failure(code: str, message: str | None = None) -> CaptureError:
     """Give the error for one of our codes, with the usual sentence or another."""
     sentence, lasting = REASONS.get(code, REASONS["navigation-failed"])

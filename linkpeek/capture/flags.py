@@ -35,6 +35,8 @@ DISABLED_FEATURES = (
     # each capture has a context, and with it renderers, of its own that hold nobody's
     # data: a further process for every frame's site would isolate nothing from anything
     "IsolateOrigins", "site-per-process", "IsolateSandboxedIframes", "OriginKeyedProcessesByDefault",
+    # has scripts and fonts come in without a word of their size, by which they are limited
+    "BackgroundResourceFetch",
     # asks
     "AutomationControlled", "HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable",
     "DestroyProfileOnBrowserClose",

@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 from weakref import WeakValueDictionary
 
+from linkpeek.capture.failures import BrowserLost, failure
 from linkpeek.capture.model import Egress
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.stage import Stage
+from linkpeek.capture.vigil import keep_vigil
+from linkpeek.errors import CaptureError
+
+log = logging.getLogger(__name__)
 
 #: What the browser tells of whenever a page makes one.
 NOTICED = ("page", "worker", "shared_worker")
@@ -18,6 +24,8 @@ class Generation:
 
     :ivar retired: it takes no more captures, and is closed after its last one.
     :ivar users: captures under way.
+    :ivar lost: done when its pages can do no more, wanted or not, with what that means for one that
+        was alone.
     """
 
     def __init__(self, chromium: Chromium, egress: Egress, ready: int) -> None:
@@ -25,6 +33,8 @@ class Generation:
         self.version = chromium.version
         self.retired = False
         self.users = 0
+        loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[CaptureError] = loop.create_future()
         self._taken = 0
         self._egress = egress
         self._ready: list[asyncio.Task[Stage]] = []
@@ -36,6 +46,8 @@ class Generation:
         browser.on("Target.targetCreated", self._created)
         browser.post("Target.setDiscoverTargets", discover=True, filter=[{"type": kind} for kind in NOTICED])
         self._refill()
+        chromium.connection.closed.add_done_callback(lambda _: self._lose(failure("browser-crashed")))
+        self._vigil = loop.create_task(self._keep_vigil())
 
     def is_fit(self, most: int) -> bool:
         """Whether it may take another capture, of ``most`` in its life."""
@@ -45,6 +57,27 @@ class Generation:
         """Count a capture in."""
         self.users += 1
         self._taken += 1
+
+    async def _keep_vigil(self) -> None:
+        meaning = await keep_vigil(self.chromium.connection, self.chromium.pid)
+        if not self.lost.done():
+            log.warning(
+                "the browser (process %d) no longer reaches the network: replacing it", self.chromium.pid
+            )
+            self._lose(meaning)
+
+    def _lose(self, meaning: CaptureError) -> None:
+        """End the captures under way."""
+        if self.lost.done():
+            return
+        self.retired = True
+        self.lost.set_result(meaning)
+        for stage in list(self._stages.values()):
+            stage.watch.fail(self.loss())
+
+    def loss(self) -> BrowserLost:
+        """Give the error for a page that it had open when it was lost."""
+        return BrowserLost(self.lost.result() if self.lost.done() else failure("browser-crashed"))
 
     async def stage(self) -> Stage:
         """Give a stage nobody used before.
@@ -94,6 +127,7 @@ class Generation:
     async def close(self) -> None:
         """Drop the stages in waiting and end the browser."""
         self.retired = True
+        self._vigil.cancel()
         dropped = self._drop()
         await self.chromium.close()
         await dropped

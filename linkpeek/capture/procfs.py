@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+#: Units of processor time in a second.
+TICKS = os.sysconf("SC_CLK_TCK")
+
 
 def pids() -> list[int]:
     """List all processes, those that have ended and wait to be reaped among them."""
@@ -17,3 +20,21 @@ def group_of(pid: int) -> int | None:
         return None
     state, _, group = stat.rpartition(")")[2].split()[:3]
     return None if state in "ZX" else int(group)
+
+
+def command_of(pid: int) -> bytes:
+    """Give a process's command line, as it was or as it writes it now; empty where it has ended."""
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def processor_seconds(pid: int) -> float:
+    """Give the processor time that a process has used, all its threads together; 0 where it has ended."""
+    try:
+        stat = Path("/proc", str(pid), "stat").read_text()
+    except OSError:
+        return 0.0
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / TICKS

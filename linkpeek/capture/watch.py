@@ -32,6 +32,9 @@ MAX_WORKERS = 200
 MAX_RESPONSE = 64 * 1024 * 1024
 MAX_TOTAL = 256 * 1024 * 1024
 
+#: So many times that may come of a page that is too busy to be held, then its capture ends.
+UNHELD_RESPONSE, UNHELD_TOTAL = 4, 2
+
 #: Requests that never end by themselves, and so say nothing about whether the page is done.
 _ENDLESS = frozenset({"WebSocket", "EventSource", "Media", "Ping", "CSPViolationReport", "Prefetch"})
 
@@ -183,7 +186,8 @@ class Watch:
         request, length = params["requestId"], params["dataLength"]
         self._total += length
         size = self._sizes[request] = self._sizes.get(request, 0) + length
-        if size > MAX_RESPONSE and request == self._document:
+        unheld = size > MAX_RESPONSE * UNHELD_RESPONSE or self._total > MAX_TOTAL * UNHELD_TOTAL
+        if unheld or (size > MAX_RESPONSE and request == self._document):
             self.fail(failure("too-large"))
         elif size > MAX_RESPONSE or self._total > MAX_TOTAL:
             self._hold("too many bytes")

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
+from tests.live import packed
+
 PAGES = Path(__file__).resolve().with_name("pages")
 
 #: 1 x 1 pixel, red.
@@ -275,6 +277,36 @@ def huge_picture(handler: Handler) -> None:
     handler.answer(b"\x89PNG\r\n\x1a\n" + body, kind="image/png")
 
 
+def silence(handler: Handler) -> None:
+    """A page packed thrice, of which nothing comes out, however long it is unpacked."""
+    handler.begin(Content_Encoding="gzip, gzip, gzip")
+    handler.wfile.write(packed.silent(64))
+    handler.wait()
+
+
+def endless_packed(handler: Handler) -> None:
+    """Spaces without end, packed, as ``?kind=``."""
+    handler.begin(handler.query.get("kind", HTML), Content_Encoding="gzip")
+    first, next_ones = packed.spaces(16)
+    handler.wfile.write(first)
+    while not handler.server.ending.is_set():
+        handler.wfile.write(next_ones)
+
+
+def _endless(start: bytes, part: bytes) -> Callable[[Handler], None]:
+    def answer(handler: Handler) -> None:
+        handler.close_connection = True
+        handler.wfile.write(start)
+        while not handler.server.ending.is_set():
+            handler.wfile.write(part * 2000)
+
+    return answer
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
 ROUTES: dict[str, Callable[[Handler], None]] = {
     "/slow": slow,
     "/slow-data": slow_data,
@@ -297,6 +329,16 @@ ROUTES: dict[str, Callable[[Handler], None]] = {
     "/endless-bytes": endless_bytes,
     "/bomb": bomb,
     "/huge.png": huge_picture,
+    "/silence": silence,
+    "/endless-packed": endless_packed,
+    "/endless-interim": _endless(b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "/endless-hints": _endless(
+        b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload; as=style\r\n\r\n"
+    ),
+    "/endless-headers": _endless(OK, b"X-A: b\r\n"),
+    "/endless-header": _endless(OK + b"X-A: ", b"b" * 32),
+    "/endless-trailers": _endless(CHUNKED + b"5\r\nhello\r\n0\r\n", b"X-A: b\r\n"),
+    "/endless-chunk": _endless(CHUNKED + b"5;", b"a=b;"),
 }
 
 

@@ -64,3 +64,9 @@ def test_environment_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> N
     assert environment["LANG"] == "C.UTF-8"
     assert environment["HOME"] == environment["TMPDIR"] == str(PROFILE)
     assert {"SECRET", "http_proxy"}.isdisjoint(environment)
+
+
+def test_scripts_and_fonts_are_counted() -> None:
+    (disabled,) = [word for word in command() if word.startswith("--disable-features=")]
+
+    assert "BackgroundResourceFetch" in disabled.partition("=")[2].split(",")

@@ -149,6 +149,23 @@ def test_too_much_holds_the_page(event: tuple[str, dict[str, Any]], times: int) 
     with_watch(test)
 
 
+@pytest.mark.parametrize(
+    ("requests", "most"),
+    [(1, module.MAX_RESPONSE * module.UNHELD_RESPONSE), (20, module.MAX_TOTAL * module.UNHELD_TOTAL)],
+)
+def test_page_that_cannot_be_held_fails(requests: int, most: int) -> None:
+    async def test(watch: Watch, session: FakeSession) -> None:
+        for number in range(requests):
+            part = {"requestId": str(number), "dataLength": most // requests}
+            session.dispatch("Network.dataReceived", part)
+        assert watch.fault is None
+        session.dispatch("Network.dataReceived", {"requestId": "0", "dataLength": requests})
+        assert watch.fault is not None
+        assert (watch.fault.code, watch.fault.lasting) == ("too-large", True)
+
+    with_watch(test)
+
+
 @pytest.mark.parametrize(("kind", "accept"), [("alert", False), ("prompt", False), ("beforeunload", True)])
 def test_dialogs_are_answered(kind: str, accept: bool) -> None:
     async def test(watch: Watch, session: FakeSession) -> None:
