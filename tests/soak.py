@@ -54,7 +54,12 @@ HOSTILE = (
     "/popups",
     "/memory",
     "/endless-bytes",
+    "/endless-hints",
+    "/endless-interim",
     "/endless-navigation",
+    "/endless-script",
+    "/endless-trailers",
+    "/silence",
     "/bomb",
     "/never",
     "/buffers",
@@ -98,6 +103,12 @@ linkpeek.allow_root = true
 linkpeek.concurrency = 2
 linkpeek.capture_timeout = 6
 """
+
+
+def is_good(uri: str) -> bool:
+    """Tell whether an address that was asked for is one of ``GOOD``'s."""
+    asked = "/" + uri.split("/", 3)[3]
+    return any(asked.startswith((f"{path}?soak=", f"{path}&soak=")) for path in GOOD)
 
 
 class Soak:
@@ -196,7 +207,9 @@ class Soak:
     def judge(self, seconds: float) -> dict[str, object]:
         with transaction(self.service.sessions) as session:
             rows = session.execute(
-                sa.select(Snapshot.state, Snapshot.token, Snapshot.error_code, Snapshot.attempts)
+                sa.select(
+                    Snapshot.uri, Snapshot.state, Snapshot.token, Snapshot.error_code, Snapshot.attempts
+                )
             ).all()
         assert len(rows) == self.count, f"{self.count - len(rows)} captures are lost"
         assert {row.state for row in rows} <= {State.READY, State.FAILED}
@@ -221,6 +234,9 @@ class Soak:
             "seconds": round(seconds, 1),
             "states": dict(Counter(row.state for row in rows)),
             "errors": dict(Counter(row.error_code for row in rows if row.error_code)),
+            "errors of good pages": dict(
+                Counter(row.error_code for row in rows if row.error_code and is_good(row.uri))
+            ),
             "attempts": dict(Counter(row.attempts for row in rows)),
             "kills": dict(self.kills),
             "worker_mib": [round(value / 2**20, 1) for value in self.first_and_last(1)],
