@@ -26,7 +26,8 @@ def includeme(config: Configurator) -> None:
     config.add_route("healthz", "/healthz")
     config.add_route("readyz", "/readyz")
     config.add_route("metrics", "/metrics")
-    config.add_static_view("static", "linkpeek:static", cache_max_age=IMMUTABLE)
+    reading = ("GET", "HEAD")
+    config.add_static_view("static", "linkpeek:static", cache_max_age=IMMUTABLE, request_method=reading)
     config.add_cache_buster("linkpeek:static", ContentVersion())
 
 

@@ -6,14 +6,11 @@ photographs, see ``docs/storage.md``.
 
 import io
 import struct
-import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from PIL import Image
 
-from linkpeek.errors import NotFound, Unavailable
+from linkpeek.errors import NotFound
 from linkpeek.geometry import MAX_PAGE_HEIGHT, VIEWPORT_MAX, Size, Viewport
 
 #: The most pixels a master can have; decoded, each takes four bytes.
@@ -22,19 +19,11 @@ MAX_PIXELS = VIEWPORT_MAX * MAX_PAGE_HEIGHT
 #: The longest side WebP's format has bits for (RFC 9649, 2.6 and 3.4).
 WEBP_MAX_SIDE = 16383
 
-#: How many pictures one process decodes at a time: the largest takes 250 MB.
-AT_ONCE = 2
-
-#: Seconds that a request waits for its turn to decode: whoever asks for one tall page
-#: in a hundred sizes at once shall not hold every thread of a process.
-PATIENCE = 5.0
-
 #: With zlib-ng smaller and twice as fast as Pillow's default of 6.
 PNG_LEVEL = 3
 
 _BACKGROUND = (255, 255, 255)
 _PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-_decoding = threading.BoundedSemaphore(AT_ONCE)
 
 
 def rendition(master: bytes, size: Size, viewport: Viewport, image_format: str) -> bytes:
@@ -48,28 +37,16 @@ def rendition(master: bytes, size: Size, viewport: Viewport, image_format: str) 
         of a page as tall as WebP cannot be.
     :param image_format: ``png`` or ``webp``.
     :raises NotFound: ``image-damaged`` if the master cannot be read or is too large.
-    :raises Unavailable: ``overloaded`` when too many pictures are being made.
     """
     if size.is_original and image_format == "png":
         _dimensions(master)
         return master
-    with _turn():
-        page = _decode(master)
-        if size.is_original:
-            return _encode_original(page)
-        picture = _scaled(page, *size.pixels(viewport))
-        del page
-        return _encode(picture, image_format)
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    if not _decoding.acquire(timeout=PATIENCE):
-        raise Unavailable("Too many pictures are being made just now.", code="overloaded")
-    try:
-        yield
-    finally:
-        _decoding.release()
+    page = _decode(master)
+    if size.is_original:
+        return _encode_original(page)
+    picture = _scaled(page, *size.pixels(viewport))
+    del page
+    return _encode(picture, image_format)
 
 
 def _dimensions(png: bytes) -> tuple[int, int]:

@@ -5,8 +5,12 @@ made from it the first time and stored beside it, under a path that never
 changes its content, so that Nginx can serve it from then on.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from linkpeek import pictures
-from linkpeek.errors import NotFound
+from linkpeek.errors import NotFound, Unavailable
 from linkpeek.geometry import Size
 from linkpeek.models import Snapshot
 from linkpeek.services.lookups import Ready
@@ -14,6 +18,16 @@ from linkpeek.storage import Storage, image_path
 
 #: The placeholders' folder: no snapshot's, for tokens are random.
 PLACEHOLDER_TOKEN = "0" * 32
+
+#: How many pictures one process makes at a time: the largest master takes 250 MB as it is
+#: stored, and as much again decoded.
+AT_ONCE = 2
+
+#: Seconds that a request waits for its turn: whoever asks for one tall page in a hundred
+#: sizes at once shall not hold every thread of a process.
+PATIENCE = 5.0
+
+_making = threading.BoundedSemaphore(AT_ONCE)
 
 
 def master_path(token: str) -> str:
@@ -38,14 +52,18 @@ class RenditionService:
 
         :param image_format: ``png`` or ``webp``.
         :raises NotFound: when the master is gone or damaged: the snapshot is lost.
-        :raises Unavailable: when the storage does not answer or is full.
+        :raises Unavailable: when the storage does not answer or is full, and ``overloaded`` when
+            too many pictures are being made.
         """
         path = _place(snapshot, size, image_format)
         if not self._storage.exists(path):
             if path == master_path(snapshot.token):
                 raise NotFound("The stored picture is gone.")
-            master = self._storage.get(master_path(snapshot.token))
-            self._storage.put(path, pictures.rendition(master, size, snapshot.viewport, image_format))
+            with _turn():
+                master = self._storage.get(master_path(snapshot.token))
+                picture = pictures.rendition(master, size, snapshot.viewport, image_format)
+                del master
+            self._storage.put(path, picture)
         return path
 
     def is_made(self, snapshot: Snapshot | Ready, size: Size, image_format: str) -> bool:
@@ -58,3 +76,13 @@ class RenditionService:
         if not self._storage.exists(path):
             self._storage.put(path, pictures.placeholder(width, height))
         return path
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _making.acquire(timeout=PATIENCE):
+        raise Unavailable("Too many pictures are being made just now.", code="overloaded")
+    try:
+        yield
+    finally:
+        _making.release()

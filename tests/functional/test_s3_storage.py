@@ -186,7 +186,7 @@ class TestLargeImages:
         finally:
             tracemalloc.stop()
         assert size > 64 * 2**20
-        assert peak < 8 * 2**20
+        assert peak < 32 * 2**20, "what other threads of the process take counts too"
         assert body.closed
 
     @pytest.mark.parametrize("megabytes", [0, 5])

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import threading
 import zlib
 
 import pytest
@@ -10,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageStat, PngImagePlugin
 
-from linkpeek.errors import NotFound, Unavailable
+from linkpeek.errors import NotFound
 from linkpeek.geometry import Size, Viewport
-from linkpeek.pictures import rendition, renditions
+from linkpeek.pictures import rendition
 from linkpeek.storage.whole import is_whole_image
 
 WIDE = Viewport(1024, 768)
@@ -226,33 +225,6 @@ class TestBounds:
         master = png(Image.new("RGB", (3840, 16384), RED), compress_level=1)
 
         assert decoded(rendition(master, Size(336, None), Viewport(3840, 2880), "png")).size == (336, 252)
-
-    def test_only_a_few_are_decoded_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        busy, go = threading.Semaphore(0), threading.Event()
-        decode = renditions._decode
-
-        def waiting(master: bytes) -> Image.Image:
-            busy.release()
-            go.wait(30)
-            return decode(master)
-
-        monkeypatch.setattr(renditions, "_decode", waiting)
-        work = (page(64, 64, 5), Size(16, 16), WIDE, "png")
-        threads = [threading.Thread(target=rendition, args=work) for _ in range(renditions.AT_ONCE)]
-        for thread in threads:
-            thread.start()
-        assert all(busy.acquire(timeout=30) for _ in threads)
-
-        monkeypatch.setattr(renditions, "PATIENCE", 0.05)
-        with pytest.raises(Unavailable) as caught:
-            rendition(*work)
-        assert caught.value.code == "overloaded"
-
-        go.set()
-        for thread in threads:
-            thread.join(60)
-        assert renditions._decoding.acquire(blocking=False)
-        renditions._decoding.release()
 
     @settings(deadline=None)
     @given(st.integers(0, 5000), st.integers(1, 255))

@@ -1,12 +1,14 @@
+import threading
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from linkpeek.errors import NotFound
+from linkpeek.errors import NotFound, Unavailable
 from linkpeek.geometry import Size
 from linkpeek.models import Snapshot
+from linkpeek.services import renditions as module
 from linkpeek.services.renditions import PLACEHOLDER_TOKEN, RenditionService, master_path
 from linkpeek.storage import is_image_path
 from linkpeek.storage.files import FileStorage
@@ -101,3 +103,35 @@ def test_a_placeholder_has_the_size_and_no_snapshots_folder(
     assert PLACEHOLDER_TOKEN in path
     assert picture(storage, path).size == (200, 100)
     assert renditions.placeholder_path(200, 100) == path
+
+
+def test_only_a_few_are_made_at_a_time(
+    renditions: RenditionService, storage: FileStorage, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the moment their master is read."""
+    busy, go, get = threading.Semaphore(0), threading.Event(), storage.get
+
+    def waiting(path: str) -> bytes:
+        busy.release()
+        go.wait(30)
+        return get(path)
+
+    monkeypatch.setattr(storage, "get", waiting)
+    threads = [
+        threading.Thread(target=renditions.path, args=(snapshot, Size(width, None), "png"))
+        for width in range(16, 16 + module.AT_ONCE)
+    ]
+    for thread in threads:
+        thread.start()
+    assert all(busy.acquire(timeout=30) for _ in threads)
+
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    with pytest.raises(Unavailable) as caught:
+        renditions.path(snapshot, Size(100, None), "png")
+    assert caught.value.code == "overloaded"
+    assert not busy.acquire(blocking=False), "its master was not read"
+
+    go.set()
+    for thread in threads:
+        thread.join(60)
+    assert picture(storage, renditions.path(snapshot, Size(100, None), "png")).width == 100
