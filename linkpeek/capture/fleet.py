@@ -82,7 +82,7 @@ class Fleet:
             generation = await self.current()
             try:
                 return generation, await self._enter(generation)
-            except (ProtocolError, TimeoutError) as exc:
+            except ProtocolError as exc:
                 log.warning("the browser does not open pages (%s): replacing it", exc)
         raise failure("browser-crashed")
 
@@ -96,7 +96,7 @@ class Fleet:
             generation = await self._start(0)
         try:
             return generation, await self._enter(generation)
-        except (ProtocolError, TimeoutError):
+        except ProtocolError:
             raise failure("browser-crashed") from None
         finally:
             self._retire(generation)
@@ -120,7 +120,7 @@ class Fleet:
             self._leave(generation)
             raise Unavailable(f"The worker cannot open a way out for a page: {exc}") from exc
         except BaseException as exc:
-            generation.retired |= isinstance(exc, (ProtocolError, TimeoutError))
+            generation.retired |= isinstance(exc, ProtocolError)
             self._leave(generation)
             raise
 

@@ -5,9 +5,10 @@ import contextlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from linkpeek.capture.cdp import Connection, ProtocolError
+from linkpeek.capture.cdp import CommandTimeout, Connection, ProtocolError
 from linkpeek.capture.model import Egress, EgressSession
 from linkpeek.capture.watch import Watch
+from linkpeek.errors import CaptureError
 from linkpeek.geometry import DEFAULT_VIEWPORT_WIDTH, Viewport
 
 #: What a stage is laid out in until a capture says otherwise.
@@ -17,7 +18,8 @@ USUAL_VIEWPORT = Viewport(DEFAULT_VIEWPORT_WIDTH, DEFAULT_VIEWPORT_WIDTH * 3 // 
 #: Chromium have a frame, which takes some of the size they are asked to have.
 SHELL = "HeadlessChrome/"
 
-#: Seconds the browser may take to close a page.
+#: Seconds the browser may take to set up a page, which takes some milliseconds; and to close one.
+SET_UP_TIMEOUT = 15.0
 STRIKE_TIMEOUT = 5.0
 
 #: What pages are told of their visitor's wishes.
@@ -57,7 +59,7 @@ class Stage:
 
     @classmethod
     async def build(cls, connection: Connection, egress: Egress, product: str) -> "Stage":
-        """Make a stage.
+        """Make a stage; where its page dies meanwhile, it comes with the fault in its watch.
 
         :param product: the browser's own name and version.
         :raises ProtocolError: the browser does not do as it is told; it should be replaced.
@@ -92,7 +94,10 @@ class Stage:
             raise
 
     async def _set_up(self, identity: dict[str, Any]) -> None:
-        """Send all there is to set in one go; the browser works through it in order."""
+        """Send all there is to set in one go; the browser works through it in order.
+
+        A page that dies meanwhile answers no more.
+        """
         post = self.page.post
         sent = [
             post("Inspector.enable"),
@@ -104,8 +109,20 @@ class Stage:
             post("Emulation.setEmulatedMedia", features=CALM),
             post("Page.addScriptToEvaluateOnNewDocument", source=BEFORE),
         ]
-        async with asyncio.timeout(STRIKE_TIMEOUT * 3):
-            await asyncio.gather(*sent)
+        done = asyncio.gather(*sent, return_exceptions=True)
+        done.add_done_callback(self.watch.changed)
+        try:
+            in_time = await self.watch.until(done.done, asyncio.get_running_loop().time() + SET_UP_TIMEOUT)
+        except CaptureError:
+            return
+        finally:
+            for answer in sent:
+                answer.cancel()
+        if not in_time:
+            raise CommandTimeout(f"setting up a page took more than {SET_UP_TIMEOUT:g} s")
+        for outcome in done.result():
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def lay_out(self, viewport: Viewport) -> None:
         """Set the window's size in CSS pixels, one device pixel each."""

@@ -11,12 +11,14 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from linkpeek.capture import Browser, Capture, find_executable
 from linkpeek.capture.process import Chromium
+from linkpeek.capture.stage import SET_UP_TIMEOUT, Stage
 from linkpeek.errors import CaptureError, Unavailable
 from tests.live.capturing import (
     IS_ROOT,
@@ -90,6 +92,36 @@ def test_killed_browser_comes_back(loop: Loop, site: Site) -> None:
         assert site.hits["/slow"] == before + 6, "each was captured anew"
         assert eventually(lambda: browser.pids not in ([], [first])), "it comes back by itself"
         assert loop.run(browser.capture(request(site.url("/static")))).title == "A static page"
+
+
+def test_page_that_dies_while_it_is_set_up_keeps_nobody_waiting(
+    loop: Loop, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up = Stage._set_up
+    deaths: list[psutil.Process] = []
+
+    def renderers() -> list[psutil.Process]:
+        return [p for p in family(browser.pids[0]) if "--type=renderer" in p.cmdline()]
+
+    async def set_up_dead(stage: Stage, identity: dict[str, Any]) -> None:
+        if not deaths:
+            assert await asyncio.to_thread(eventually, renderers)
+            deaths.extend(renderers())
+            for process in deaths:
+                process.kill()
+            assert await asyncio.to_thread(eventually, lambda: not alive(deaths))
+        await set_up(stage, identity)
+
+    with running_browser(loop, ready=0) as browser:
+        first = browser.pids
+        monkeypatch.setattr(Stage, "_set_up", set_up_dead)
+        outcome, seconds = loop.run(outcome_of(browser, request(site.url("/static"), limit=60)), 90)
+
+        assert deaths
+        assert isinstance(outcome, Capture), outcome
+        assert outcome.title == "A static page"
+        assert seconds < SET_UP_TIMEOUT
+        assert browser.pids == first, "it is not the browser's fault"
 
 
 @pytest.mark.parametrize("kind", ["gpu-process", "utility"])
