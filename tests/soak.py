@@ -54,6 +54,7 @@ HOSTILE = (
     "/popups",
     "/memory",
     "/endless-bytes",
+    "/endless-drawing",
     "/endless-hints",
     "/endless-interim",
     "/endless-navigation",

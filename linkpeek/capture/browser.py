@@ -108,6 +108,10 @@ class Browser:
             capture = await Pipeline(stage, request, started, generation.version).run()
         except ConnectionClosed:
             raise generation.loss() from None
+        except CaptureError:  # it may be for the loss that the page did not open
+            if generation.lost.done():
+                raise generation.loss() from None
+            raise
         finally:
             self._fleet.give_back(generation, stage)
         if generation.lost.done():

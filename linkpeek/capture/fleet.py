@@ -69,7 +69,7 @@ class Fleet:
             if old is not None:
                 self._retire(old)
                 self._present = None
-            self._present = await self._start(self._ready)
+            self._present = await self._start(self._ready, shared=True)
             return self._present
 
     async def stage(self) -> tuple[Generation, Stage]:
@@ -93,7 +93,7 @@ class Fleet:
         :raises Unavailable: it does not start, or there is no way out of it.
         """
         async with self._starting:
-            generation = await self._start(0)
+            generation = await self._start(0, shared=False)
         try:
             return generation, await self._enter(generation)
         except ProtocolError:
@@ -101,13 +101,13 @@ class Fleet:
         finally:
             self._retire(generation)
 
-    async def _start(self, ready: int) -> Generation:
+    async def _start(self, ready: int, *, shared: bool) -> Generation:
         if self.is_closed:
             raise Unavailable("The browser is closed.")
         await asyncio.to_thread(remove_stale)
         chromium = await Chromium.start(self._executable, sandbox=self._sandbox)
         self.version = chromium.version
-        generation = Generation(chromium, self._egress, ready)
+        generation = Generation(chromium, self._egress, ready, shared=shared)
         self._living.add(generation)
         generation.lost.add_done_callback(lambda _: self._gone(generation))
         return generation
@@ -173,9 +173,9 @@ class Fleet:
 
     async def close(self) -> None:
         """End all browsers and everything of them; captures under way fail."""
+        self.is_closed = True  # whoever waits for a start need not wait for it any more
         # A start under way comes to its end first, so that nothing of it is left behind.
         async with self._starting:
-            self.is_closed = True
             self._present = None
         await asyncio.gather(*map(self._end, self._living))
         while self._working:

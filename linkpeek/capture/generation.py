@@ -3,15 +3,20 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
+from linkpeek.capture.cdp import Connection
+from linkpeek.capture.drawing import keep_drawing
 from linkpeek.capture.failures import BrowserLost, failure
 from linkpeek.capture.model import Egress
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.stage import Stage
 from linkpeek.capture.vigil import keep_vigil
 from linkpeek.errors import CaptureError
+
+Vigil = Callable[[Connection, int], Awaitable[CaptureError]]
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +33,12 @@ class Generation:
         was alone.
     """
 
-    def __init__(self, chromium: Chromium, egress: Egress, ready: int) -> None:
+    def __init__(self, chromium: Chromium, egress: Egress, ready: int, *, shared: bool = True) -> None:
+        """Take over a browser.
+
+        :param ready: empty stages kept ready.
+        :param shared: False where it is for a single page, which may take its time over drawing.
+        """
         self.chromium = chromium
         self.version = chromium.version
         self.retired = False
@@ -47,7 +57,8 @@ class Generation:
         browser.post("Target.setDiscoverTargets", discover=True, filter=[{"type": kind} for kind in NOTICED])
         self._refill()
         chromium.connection.closed.add_done_callback(lambda _: self._lose(failure("browser-crashed")))
-        self._vigil = loop.create_task(self._keep_vigil())
+        keepers = {"reaches the network": keep_vigil} | ({"draws pages": keep_drawing} if shared else {})
+        self._vigils = [loop.create_task(self._keep(*one)) for one in keepers.items()]
 
     def is_fit(self, most: int) -> bool:
         """Whether it may take another capture, of ``most`` in its life."""
@@ -58,12 +69,10 @@ class Generation:
         self.users += 1
         self._taken += 1
 
-    async def _keep_vigil(self) -> None:
-        meaning = await keep_vigil(self.chromium.connection, self.chromium.pid)
+    async def _keep(self, what: str, vigil: Vigil) -> None:
+        meaning = await vigil(self.chromium.connection, self.chromium.pid)
         if not self.lost.done():
-            log.warning(
-                "the browser (process %d) no longer reaches the network: replacing it", self.chromium.pid
-            )
+            log.warning("the browser (process %d) no longer %s: replacing it", self.chromium.pid, what)
             self._lose(meaning)
 
     def _lose(self, meaning: CaptureError) -> None:
@@ -127,7 +136,8 @@ class Generation:
     async def close(self) -> None:
         """Drop the stages in waiting and end the browser."""
         self.retired = True
-        self._vigil.cancel()
+        for vigil in self._vigils:
+            vigil.cancel()
         dropped = self._drop()
         await self.chromium.close()
         await dropped

@@ -30,6 +30,12 @@ def command_of(pid: int) -> bytes:
         return b""
 
 
+def member_with(words: bytes, group: int) -> int | None:
+    """Give a living process of a group that has these words in its command line; None where there is none."""
+    members = (pid for pid in pids() if group_of(pid) == group)
+    return next((pid for pid in members if words in command_of(pid)), None)
+
+
 def processor_seconds(pid: int) -> float:
     """Give the processor time that a process has used, all its threads together; 0 where it has ended."""
     try:

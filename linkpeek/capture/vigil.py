@@ -13,7 +13,7 @@ from typing import Any
 
 from linkpeek.capture.cdp import Connection
 from linkpeek.capture.failures import failure
-from linkpeek.capture.procfs import command_of, group_of, pids, processor_seconds
+from linkpeek.capture.procfs import group_of, member_with, processor_seconds
 from linkpeek.errors import CaptureError
 
 #: A question that only that process can answer; it is about what no capture uses.
@@ -33,6 +33,9 @@ BUSY_LIMIT = 2.0
 #: seconds, for while nobody comes to look, there may be an answer that nobody came to read.
 PATIENCE = 20
 
+#: Likewise for the first question: on a cold and busy disk, it takes long until all of a browser has started.
+FIRST_PATIENCE = 60
+
 
 async def keep_vigil(connection: Connection, browser: int) -> CaptureError:
     """Look after the network's process until something is wrong with it.
@@ -40,24 +43,25 @@ async def keep_vigil(connection: Connection, browser: int) -> CaptureError:
     :param browser: the browser's process id, which leads a process group.
     :return: what that means for a page that was alone in the browser.
     """
-    connection.browser.post(QUESTION)  # the process starts when it is first needed
     process = await _network_process(connection, browser)
+    patience = FIRST_PATIENCE
     with _end_of(process) as ended:
         while True:
-            if code := await _ask(connection, process, ended):
+            if code := await _ask(connection, process, ended, patience):
                 return failure(code)
+            patience = PATIENCE
             await asyncio.wait([ended], timeout=PAUSE)
 
 
-async def _ask(connection: Connection, process: int, ended: "asyncio.Future[None]") -> str:
+async def _ask(connection: Connection, process: int, ended: "asyncio.Future[None]", patience: int) -> str:
     """Ask once; give the code of what is wrong, and none where an answer comes."""
     spent = processor_seconds(process)
     answer = connection.browser.post(QUESTION)
     try:
-        for _ in range(PATIENCE):
+        for _ in range(patience):
             either: list[asyncio.Future[Any]] = [answer, ended]
             await asyncio.wait(either, timeout=PAUSE, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done() or connection.is_closed:
+            if ended.done() or connection.is_closed or group_of(process) is None:
                 return "browser-crashed"
             if answer.done():
                 return ""
@@ -69,25 +73,27 @@ async def _ask(connection: Connection, process: int, ended: "asyncio.Future[None
 
 
 async def _network_process(connection: Connection, browser: int) -> int:
-    """Wait for the process; a browser that never starts one is looked after instead."""
-    for _ in range(PATIENCE):
-        members = (pid for pid in pids() if group_of(pid) == browser)
-        found = next((pid for pid in members if NETWORK in command_of(pid)), None)
+    """Wait for the process; a browser that answers without one is looked after instead."""
+    answer = connection.browser.post(QUESTION)  # the process starts when it is first needed
+    for _ in range(FIRST_PATIENCE * 5):
+        is_answered = answer.done()
+        found = member_with(NETWORK, browser)
         if found is not None:
             return found
-        await asyncio.wait([connection.closed], timeout=PAUSE / 5)
+        if is_answered:
+            break
+        await asyncio.wait([answer], timeout=PAUSE / 5)
     return browser
 
 
 @contextmanager
 def _end_of(process: int) -> "Iterator[asyncio.Future[None]]":
-    """Give what is done as soon as a process has ended."""
+    """Give what is done as soon as a process has ended; where the kernel does not tell, it never is."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     try:
         handle = os.pidfd_open(process)
-    except ProcessLookupError:
-        ended.set_result(None)
+    except OSError:  # it has ended already, or there are no such handles here, or none is left
         yield ended
         return
 

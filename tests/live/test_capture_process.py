@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from linkpeek.capture import Browser, Capture, find_executable
+from linkpeek.capture.fleet import Fleet
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.stage import SET_UP_TIMEOUT, Stage
 from linkpeek.errors import CaptureError, Unavailable
@@ -327,6 +328,28 @@ def test_retired_browser_goes_with_the_rest(loop: Loop, site: Site, temp_folder:
     before = site.hits["/never"]
     assert alive(loop.run(stop_between())) == []
     assert throw_away_folders(temp_folder) == []
+
+
+def test_closing_waits_for_no_start_that_has_not_begun(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, begun, begin = [], asyncio.Event(), Chromium.start
+
+    async def counted(*args: Any, **options: Any) -> Chromium:
+        starts.append(args)
+        begun.set()
+        return await begin(*args, **options)
+
+    async def close_at_once() -> list[object]:
+        fleet = Fleet(find_executable(), egress(), sandbox=not IS_ROOT, recycle_after=9, ready=0)
+        captures = [asyncio.create_task(fleet.lone_stage()) for _ in range(4)]
+        await begun.wait()
+        await fleet.close()
+        return await asyncio.gather(*captures, return_exceptions=True)
+
+    monkeypatch.setattr(Chromium, "start", counted)
+    outcomes = loop.run(close_at_once())
+
+    assert all(isinstance(outcome, CaptureError | Unavailable) for outcome in outcomes), outcomes
+    assert len(starts) == 1
 
 
 def descriptors() -> int:

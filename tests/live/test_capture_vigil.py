@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from linkpeek.capture import Browser, Capture
+from linkpeek.capture import Browser, Capture, flags
+from linkpeek.capture.drawing import DRAWS
 from linkpeek.capture.procfs import command_of
 from linkpeek.capture.vigil import NETWORK
 from linkpeek.errors import CaptureError, CaptureTimeout
@@ -36,11 +37,11 @@ def browser(loop: Loop) -> Iterator[Browser]:
         yield browser
 
 
-def network(browser: Browser) -> psutil.Process:
-    """The process that talks to the network; it starts when it is first needed."""
+def shared(browser: Browser, words: bytes) -> psutil.Process:
+    """The process that all pages share for something; it starts when it is first needed."""
 
     def found() -> list[psutil.Process]:
-        return [p for p in family(browser.pids[0]) if NETWORK in command_of(p.pid)]
+        return [p for p in family(browser.pids[0]) if words in command_of(p.pid)]
 
     assert eventually(lambda: bool(found()))
     return found()[0]
@@ -107,7 +108,7 @@ def test_heads_without_end(loop: Loop, browser: Browser, site: Site, path: str) 
 
 
 def test_page_beside_a_dying_network_is_no_half_page(loop: Loop, browser: Browser, site: Site) -> None:
-    process = network(browser)
+    process = shared(browser, NETWORK)
 
     async def end_it() -> Outcome:
         capture = asyncio.create_task(outcome_of(browser, request(site.url("/slow-style"), limit=LIMIT)))
@@ -123,7 +124,7 @@ def test_page_beside_a_dying_network_is_no_half_page(loop: Loop, browser: Browse
 
 
 def test_network_that_stands_still_is_replaced(loop: Loop, browser: Browser, site: Site) -> None:
-    process = network(browser)
+    process = shared(browser, NETWORK)
     process.suspend()
 
     outcome, _ = loop.run(outcome_of(browser, request(site.url("/static"), limit=LIMIT)), 120)
@@ -151,6 +152,41 @@ def test_browser_that_is_lost_twice_is_the_page_s_own(loop: Loop, browser: Brows
     assert isinstance(outcome, CaptureError), outcome
     assert (outcome.code, outcome.lasting) == ("browser-crashed", False)
     assert loop.run(browser.capture(request(site.url("/static"), limit=LIMIT))).title == "A static page"
+
+
+@pytest.fixture
+def unwatched(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
+    """A browser whose own watchdog, which may come first on a busy machine, is off."""
+    command_line = flags.command_line
+    monkeypatch.setattr(
+        flags, "command_line", lambda *some, **more: [*command_line(*some, **more), "--disable-gpu-watchdog"]
+    )
+    with running_browser(loop) as browser:
+        yield browser
+
+
+def test_page_that_holds_up_drawing_fails_alone(loop: Loop, unwatched: Browser, site: Site) -> None:
+    """Its one frame takes minutes, and no other page can be drawn before it is over."""
+    browser, first = unwatched, unwatched.pids
+    process = shared(browser, DRAWS)
+
+    def is_busy() -> bool:
+        return sum(process.cpu_times()[:2]) > 1
+
+    async def both() -> list[tuple[Outcome, float]]:
+        bad = asyncio.create_task(outcome_of(browser, request(site.url("/endless-drawing"), limit=20)))
+        assert await asyncio.to_thread(eventually, is_busy, 20)
+        return await asyncio.gather(bad, outcome_of(browser, request(site.url("/static"), limit=LIMIT)))
+
+    (bad, seconds), (good, _) = loop.run(both(), 120)
+
+    assert isinstance(bad, CaptureError), bad
+    assert not bad.lasting
+    assert seconds < 21.5
+    assert isinstance(good, Capture), good
+    assert good.complete
+    assert not alive([process])
+    assert browser.pids != first
 
 
 @pytest.mark.parametrize("kind", ["script", "style", "font"])

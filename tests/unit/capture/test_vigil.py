@@ -1,6 +1,9 @@
 """The vigil over a process of the test's own, with a connection that answers as it is told."""
 
 import asyncio
+import errno
+import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -117,6 +120,46 @@ def test_ended_before_anyone_looked(start) -> None:
     process.wait()
 
     assert verdict(lambda: Browser(is_silent), process.pid).code == "browser-crashed"
+
+
+def test_ends_where_the_kernel_does_not_tell(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> int:
+        raise OSError(errno.ENOSYS, "no such call")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    process = start("time.sleep(60)")
+
+    async def run() -> CaptureError:
+        keeping = asyncio.create_task(keep_vigil(Browser(says), process.pid))
+        await asyncio.wait([keeping], timeout=0.1)
+        assert not keeping.done()
+        process.kill()
+        async with asyncio.timeout(30):
+            return await keeping
+
+    assert asyncio.run(run()).code == "browser-crashed"
+
+
+def test_first_answer_may_take_long(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a cold and busy disk; so may the start of the process."""
+    monkeypatch.setattr(vigil, "FIRST_PATIENCE", 10**6)
+    monkeypatch.setattr(vigil, "PATIENCE", 2)
+    process, looks = start("time.sleep(60)"), itertools.count()
+    find = vigil.member_with
+    monkeypatch.setattr(vigil, "member_with", lambda *which: find(*which) if next(looks) > 20 else None)
+
+    def late(answer: Answer) -> None:
+        asyncio.get_running_loop().call_later(0.3, says, answer)
+
+    async def run() -> None:
+        browser = Browser(is_silent, late, says)
+        keeping = asyncio.create_task(keep_vigil(browser, process.pid))
+        while browser.questions < 4 and not keeping.done():
+            await asyncio.wait([keeping], timeout=0.01)
+        assert not keeping.done()
+        keeping.cancel()
+
+    asyncio.run(run())
 
 
 def test_connection_that_closes(start) -> None:
