@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 #: What the browser tells of whenever a page makes one.
 NOTICED = ("page", "worker", "shared_worker")
 
+#: Seconds from a stage's use until the next one is built, where its page has not come to rest by then.
+#: While a browser makes a page, those that are loading wait for it.
+REFILL_AFTER = 0.3
+
 
 class Generation:
     """One Chromium with its captures and its stages in waiting.
@@ -95,15 +99,22 @@ class Generation:
         :raises OSError: there is no way out to be had.
         """
         try:
-            while True:
-                waiting = self._ready.pop(0) if self._ready else self._build()
-                stage = await self._finished(waiting)
-                if stage.watch.fault is None:
-                    self._stages[stage.context] = stage
-                    return stage
-                await stage.strike()  # its renderer died while it waited
-        finally:
+            stage = await self._fresh()
+        except BaseException:
             self._refill()
+            raise
+        self._stages[stage.context] = stage
+        stage.at_rest.add_done_callback(self._refill)
+        asyncio.get_running_loop().call_later(REFILL_AFTER, self._refill)
+        return stage
+
+    async def _fresh(self) -> Stage:
+        while True:
+            waiting = self._ready.pop(0) if self._ready else self._build()
+            stage = await self._finished(waiting)
+            if stage.watch.fault is None:
+                return stage
+            await stage.strike()  # its renderer died while it waited
 
     async def _finished(self, waiting: "asyncio.Task[Stage]") -> Stage:
         """Wait for a stage; who gives up waiting leaves it to the next one."""
@@ -129,7 +140,7 @@ class Generation:
         building = Stage.build(self.chromium.connection, self._egress, self.version)
         return asyncio.get_running_loop().create_task(building)
 
-    def _refill(self) -> None:
+    def _refill(self, *_: object) -> None:
         while not self.retired and self.chromium.is_running and len(self._ready) < self._wanted:
             self._ready.append(self._build())
 

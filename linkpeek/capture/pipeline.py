@@ -92,6 +92,7 @@ class Pipeline:
         await self._waiting.settle(page_time)
         if self._request.extent is Extent.FULL:
             await self._waiting.reveal(page_time)
+        self._stage.rests()
         since = self._lap("settle", since)
         shot = await self._shoot()
         for _ in range(RETAKES):

@@ -44,7 +44,10 @@ BEFORE = """(() => {
 
 
 class Stage:
-    """A browser context, its one page, and the egress session that it goes out by."""
+    """A browser context, its one page, and the egress session that it goes out by.
+
+    :ivar at_rest: done once what was opened on it has come to rest, or it is struck.
+    """
 
     def __init__(
         self, connection: Connection, egress: EgressSession, context: str, target: str, session: str
@@ -56,6 +59,7 @@ class Stage:
         self.page = connection.session(session)
         self.watch = Watch(self.page, target)
         self.viewport: Viewport | None = None
+        self.at_rest: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def build(cls, connection: Connection, egress: Egress, product: str) -> "Stage":
@@ -136,8 +140,14 @@ class Stage:
                 mobile=False,
             )
 
+    def rests(self) -> None:
+        """Tell that the browser has time for other pages now; may be repeated."""
+        if not self.at_rest.done():
+            self.at_rest.set_result(None)
+
     async def strike(self) -> None:
         """Take everything down: page, context with all it stored, way out. Never raises ProtocolError."""
+        self.rests()
         self._connection.forget(self.page)
         await _dispose(self._connection, self.context, self.egress)
 

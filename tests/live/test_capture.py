@@ -1,6 +1,8 @@
 """The capture engine with a real Chromium and the local fixture site: pictures and failures."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,9 @@ from linkpeek.errors import CaptureError, CaptureRefused
 from linkpeek.geometry import MAX_PAGE_HEIGHT
 from tests.live.capturing import Loop, colours, image, outcome_of, request
 from tests.live.site import Site
+
+#: The ways in which a page comes to its end, as the page itself lists them.
+WAYS = re.findall(r"(?m)^  '(.+?)':", (Path(__file__).parent / "pages" / "ends.html").read_text())
 
 RED, GREEN, BLUE = (170, 0, 0), (0, 170, 0), (0, 0, 255)
 
@@ -105,6 +110,12 @@ def test_waits_for_what_scripts_fill_in_late(take) -> None:
 
     assert capture.title == "Filled"
     assert image(capture).getpixel((200, 200)) == GREEN
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_waits_for_the_end_whichever_way_a_script_comes_to_it(take, way: str) -> None:
+    """Most of them begin with the first frame, which comes well after the load event."""
+    assert image(take(f"/ends?{way}")).getpixel((700, 500)) == GREEN
 
 
 def test_does_not_wait_on_a_static_page(take) -> None:
