@@ -8,10 +8,11 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from linkpeek.capture.browser import Browser
 from linkpeek.capture.executable import find_executable
@@ -23,9 +24,14 @@ from linkpeek.settings import Settings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 START_TIME, STOP_TIME = 30, 10
 #: Seconds beyond its own time limit after which a capture is given up from outside.
 OVERTIME = 5
+#: Seconds between looks of a thread that waits here: a signal that another thread takes
+#: does not wake the main one, which alone can act on it.
+LOOK = 0.2
 
 
 class Interrupted(Exception):
@@ -79,7 +85,7 @@ class Engine:
             future = asyncio.run_coroutine_threadsafe(self._capture(request), self._loop)
             self._running.add(future)
         try:
-            return future.result(request.timeout + OVERTIME)
+            return _result(future, request.timeout + OVERTIME)
         except CancelledError:
             raise Interrupted from None
         except TimeoutError:
@@ -115,7 +121,7 @@ class Engine:
     def _run(self, coroutine: Coroutine[Any, Any, None], time_limit: float) -> None:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            future.result(time_limit)
+            _result(future, time_limit)
         except BaseException:
             # A stop signal, or the time limit: what is half done takes itself back.
             future.cancel()
@@ -137,6 +143,17 @@ class Engine:
     async def _stop(self) -> None:
         if self._browser is not None:
             await self._browser.close()
+
+
+def _result(future: "Future[T]", seconds: float) -> T:
+    """Wait for a result, in pieces.
+
+    :raises TimeoutError: it did not come within so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while not future.done() and (left := deadline - time.monotonic()) > 0:
+        wait([future], timeout=min(LOOK, left))
+    return future.result(0)
 
 
 def require_safe_user(settings: Settings) -> None:

@@ -1,8 +1,9 @@
 """The capture worker, put together: Celery's threads, the engine, and housekeeping.
 
-A wake-up makes a thread claim snapshots until there are none left. Beside that
-the worker says that it is alive, takes back what dead workers held, looks for
-work that no wake-up came for, and sweeps.
+A wake-up makes a thread claim snapshots until there are none left; where as many
+threads as may be do that already, it is heard and forgotten. Beside that the
+worker says that it is alive, takes back what dead workers held, looks for work
+that no wake-up came for, and sweeps.
 """
 
 import logging
@@ -29,10 +30,11 @@ log = logging.getLogger(__name__)
 #: Seconds a stopping worker lets captures finish before it gives them back.
 #: Upstart kills what has not ended 5 seconds after TERM (init(5), "kill timeout").
 STOP_GRACE = 2.0
+#: Seconds that a wake-up waits for a slot, divided by their number. Meanwhile a worker that is idle
+#: hears the next ones; and a slot captures fewer than ten pages a second, so that none pile up.
+PATIENCE = 0.1
 #: Seconds between two looks for work that nobody was told about.
 TICK = 1.0
-#: Seconds between two looks of a thread that waits for its turn at whether the worker stops.
-SLOT_PAUSE = 0.2
 #: Seconds for the threads whose captures were cut off to queue them again.
 GIVE_BACK_TIME = 0.5
 SWEEP_EVERY = 600.0
@@ -56,8 +58,10 @@ class CaptureWorker:
         )
         self._stopping = threading.Event()
         self._slots = threading.BoundedSemaphore(resources.settings.concurrency)
-        #: Threads beside Celery's that capture what no wake-up came for.
-        self._own: list[threading.Thread] = []
+        #: Set by each wake-up: whoever has found nothing left looks once more.
+        self._woken = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
 
     def run(self) -> None:
         """Work until TERM or INT.
@@ -76,7 +80,7 @@ class CaptureWorker:
         finally:
             self._stopping.set()
             self._engine.stop()
-            self._join_own()
+            self._join_threads(GIVE_BACK_TIME)
             self._leave()
             log.info("worker %s has stopped", self._id)
 
@@ -86,11 +90,11 @@ class CaptureWorker:
         # Whether root may run a browser is this service's own decision, made before this.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         app = make_celery(self._settings)
-        app.task(name=CAPTURE_TASK, Strategy=f"{broker.__name__}:{broker.strategy.__name__}")(self._drain)
+        app.task(name=CAPTURE_TASK, Strategy=f"{broker.__name__}:{broker.strategy.__name__}")(self._wake)
         worker_shutting_down.connect(self._stop_soon, weak=False)
         app.Worker(
             pool="threads",
-            concurrency=self._settings.concurrency,
+            concurrency=1,
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,
@@ -100,8 +104,7 @@ class CaptureWorker:
         ).start()
         if not self._stopping.is_set():
             raise Unavailable("The broker does not answer any more.", code="broker-unavailable")
-        for thread in self._own:
-            thread.join(STOP_GRACE)
+        self._join_threads(STOP_GRACE + GIVE_BACK_TIME)
 
     def _stop_soon(self, **_: object) -> None:
         if self._stopping.is_set():
@@ -111,21 +114,46 @@ class CaptureWorker:
         timer.daemon = True
         timer.start()
 
-    def _join_own(self) -> None:
-        """Wait a little for our own threads, which give back what they were capturing."""
-        deadline = time.monotonic() + GIVE_BACK_TIME
-        for thread in self._own:
+    def _join_threads(self, seconds: float) -> None:
+        """Wait so long for the threads, which finish or give back what they were capturing."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _drain(self) -> None:
-        """Capture until nothing is left to claim: what a wake-up means."""
-        while not self._slots.acquire(timeout=SLOT_PAUSE):
-            if self._stopping.is_set():
-                return
-        self._capture_all()
+    def _wake(self) -> None:
+        """Do what a wake-up means."""
+        self._woken.set()
+        self._start_thread(PATIENCE / self._settings.concurrency)
+
+    def _start_thread(self, patience: float = 0) -> bool:
+        """Start a thread that captures all there is; whether there was a slot for it in so many seconds."""
+        if self._stopping.is_set() or not self._slots.acquire(timeout=patience):
+            return False
+        thread = threading.Thread(target=self._capture_all, name="capture", daemon=True)
+        try:
+            with self._starting:
+                thread.start()
+                self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+        except RuntimeError:  # the machine has no more threads
+            self._slots.release()
+            raise
+        return True
 
     def _capture_all(self) -> None:
-        """Capture until nothing is left, in a slot that this thread holds, and give that back."""
+        """Capture until nothing is left, in a slot that this thread holds, and give that back.
+
+        A wake-up that found no slot may be about what came after the last look.
+        """
+        while True:
+            self._woken.clear()
+            try:
+                self._claim_all()
+            finally:
+                self._slots.release()
+            if not self._woken.is_set() or not self._slots.acquire(blocking=False):
+                return
+
+    def _claim_all(self) -> None:
         try:
             while not self._stopping.is_set() and (claim := self._captures.claim()) is not None:
                 self._work(claim)
@@ -134,8 +162,6 @@ class CaptureWorker:
             log.error("%s", exc.message)
         except Exception:
             log.exception("a capture could not be claimed or recorded")
-        finally:
-            self._slots.release()
 
     def _work(self, claim: Claim) -> None:
         started = time.monotonic()
@@ -203,15 +229,8 @@ class CaptureWorker:
     def _look(self) -> None:
         """Start what no wake-up came for: it was lost, the broker is gone, or a retry is due."""
         for _ in range(self._resources.sweeper.due()):
-            if not self._slots.acquire(blocking=False):
+            if not self._start_thread():
                 break
-            self._own.append(self._in_thread(self._capture_all))
-        self._own = [thread for thread in self._own if thread.is_alive()]
-
-    def _in_thread(self, target: Callable[[], None]) -> threading.Thread:
-        thread = threading.Thread(target=target, name="capture", daemon=True)
-        thread.start()
-        return thread
 
     def _sweep(self) -> None:
         self._resources.sweeper.sweep()

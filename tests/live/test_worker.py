@@ -264,6 +264,14 @@ def garbled(whole: bytes) -> Iterator[bytes]:
         yield json.dumps(json.loads(whole) | change).encode()
 
 
+def test_messages_do_not_pile_up_while_all_are_at_work(service: Resources, start: Start, site: Site) -> None:
+    folder = broker_folder(service.settings)
+    start()
+    ids = [ask(service, site.url(f"/never?{number}")) for number in range(40)]
+    wait_until(lambda: not list(folder.glob("*.msg")), 15, "all are read")
+    assert row(service, ids[-1]).state == State.QUEUED, "and there is still work"
+
+
 def test_two_workers_share_one_queue(service: Resources, start: Start, site: Site) -> None:
     start()
     start()

@@ -1,6 +1,8 @@
 """The engine with a coroutine for a browser."""
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -191,3 +193,34 @@ class TestSafeUser:
         monkeypatch.setattr("os.geteuid", lambda: uid)
         engine.start()
         assert PaperBrowser.made.sandbox is sandbox
+
+
+class Stop(Exception):
+    """What a signal's handler raises."""
+
+
+def test_stop_signal_that_another_thread_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel chooses the thread; Python's handler runs in the main one, which must be awake for it."""
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    async def start(browser: PaperBrowser) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.sleep(PATIENCE)
+
+    monkeypatch.setattr(PaperBrowser, "start", start)
+    engine = Engine(make_settings(tmp_path, allow_root="true"))
+    before = signal.signal(signal.SIGUSR1, stop)
+    engine._thread.start()  # with no signal blocked, as opposed to this one
+    monkeypatch.setattr(engine._thread, "start", lambda: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        since = time.monotonic()
+        with pytest.raises(Stop):
+            engine.start()
+        assert time.monotonic() - since < PATIENCE / 2
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        signal.signal(signal.SIGUSR1, before)
+        engine.stop()

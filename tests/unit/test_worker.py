@@ -59,8 +59,7 @@ class PaperWorker(CaptureWorker):
         self.told = threading.Event()
         self.told.wait(PATIENCE)
         self._stop_soon()
-        for thread in self._own:
-            thread.join(PATIENCE)
+        self._join_threads(PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -142,8 +141,54 @@ class TestWorking:
         monkeypatch.setattr(module, "TICK", 3600)
         running.start()
         ids = [ask(service, name) for name in "abc"]
-        running.worker._drain()
-        assert {row(service, one).state for one in ids} == {State.READY}
+        running.worker._wake()
+        for one in ids:
+            becomes(service, one, State.READY)
+
+    def test_a_wake_up_that_finds_no_slot_is_not_lost(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun, release = threading.Barrier(3), threading.Event()
+
+        def capture(request: object) -> object:
+            if not release.is_set():
+                begun.wait(PATIENCE)
+                release.wait(PATIENCE)
+            return make_capture(request)
+
+        monkeypatch.setattr(module, "TICK", 3600)
+        running.engine.capture = capture
+        running.start()
+        ids = [ask(service, name) for name in "ab"]
+        for _ in ids:
+            running.worker._wake()
+        begun.wait(PATIENCE)
+        ids.append(ask(service, "c"))
+        running.worker._wake()
+        assert row(service, ids[-1]).state == State.QUEUED
+        release.set()
+        for one in ids:
+            becomes(service, one, State.READY)
+
+    def test_a_wake_up_after_the_last_look_is_not_lost(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, late = running.worker._captures.claim, []
+
+        def claim() -> object:
+            found = real()
+            if found is None and not late:
+                late.append(ask(service, "late"))
+                running.worker._wake()
+            return found
+
+        monkeypatch.setattr(module, "TICK", 3600)
+        monkeypatch.setattr(running.worker._captures, "claim", claim)
+        running.start()
+        assert running.worker._slots.acquire(timeout=PATIENCE)  # so one is left
+        running.worker._wake()
+        wait_until(lambda: late, "all was looked for")
+        becomes(service, late[0], State.READY)
 
     def test_never_more_at_once_than_it_may(self, service: Resources, running: Running) -> None:
         lock, now, most = threading.Lock(), 0, 0
@@ -163,13 +208,10 @@ class TestWorking:
         running.engine.capture = capture
         ids = [ask(service, f"{number}") for number in range(6)]
         running.start()
-        drains = [threading.Thread(target=running.worker._drain) for _ in range(4)]
-        for thread in drains:
-            thread.start()
+        for _ in range(4):
+            running.worker._wake()
         for one in ids:
             becomes(service, one, State.READY)
-        for thread in drains:
-            thread.join(PATIENCE)
         assert most == 2
 
     def test_a_passing_fault_is_tried_again(self, service: Resources, running: Running) -> None:
@@ -331,7 +373,7 @@ class TestStopping:
         running.start()
         running.stop()
         snapshot_id = ask(service)
-        running.worker._drain()
+        running.worker._wake()
         assert row(service, snapshot_id).state == State.QUEUED
 
     def test_a_second_signal_changes_nothing(self, service: Resources, running: Running) -> None:
