@@ -18,8 +18,11 @@ from linkpeek.capture import Browser, Capture, CaptureRequest, find_executable
 from linkpeek.egress import EgressServer, Guard, ListedResolver
 from linkpeek.errors import CaptureError
 from linkpeek.geometry import Extent, Viewport
+from tests.live import processes
 
 T = TypeVar("T")
+#: Seconds that an answer may take beyond its time limit, on however busy a machine.
+SLACK = 5.0
 IS_ROOT = os.getuid() == 0
 Outcome = Capture | CaptureError
 
@@ -94,18 +97,13 @@ def colours(picture: Image.Image) -> set[tuple[int, int, int]]:
     return {colour for _, colour in found}  # type: ignore[misc]
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """A process and all it started."""
-    leader = psutil.Process(pid)
-    return [leader, *leader.children(recursive=True)]
+def family(browser: Browser | int, word: str = "") -> list[psutil.Process]:
+    """A browser's first process and all it started; only those that have a word in their command line."""
+    pid = browser if isinstance(browser, int) else browser.pids[0]
+    return processes.named(processes.family(psutil.Process(pid)), word)
 
 
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run; psutil knows a process from a later one with its number."""
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-
-
-def eventually(condition: Callable[[], bool], limit: float = 10) -> bool:
+def eventually(condition: Callable[[], object], limit: float = 30) -> bool:
     """Look until it is so, or until the time is over."""
     deadline = time.monotonic() + limit
     while not condition():

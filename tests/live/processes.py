@@ -31,6 +31,11 @@ def named(processes: Iterable[psutil.Process], word: str) -> list[psutil.Process
     return [one for one in processes if word in command_line(one)]
 
 
+def users(processes: Iterable[psutil.Process]) -> set[int]:
+    """List whose they are, as far as they still run."""
+    return {uid for one in processes if _runs(one) and (uid := _uid(one)) is not None}
+
+
 def command_line(process: psutil.Process) -> str:
     """Give a process's command line; empty when it has ended."""
     try:

@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = parse_qs(parts.query, keep_blank_values=True)
         self.query = {name: values[0] for name, values in query.items()}
-        self.server.hits[parts.path] += 1
+        self.server.hit(parts.path)
         route = ROUTES.get(parts.path)
         with contextlib.suppress(ConnectionError):
             if route is not None:
@@ -97,7 +97,14 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.hits: Counter[str] = Counter()
+        self._hitting = threading.Lock()
         self.ending = threading.Event()
+
+    def hit(self, what: str) -> int:
+        """Count a request, each on a thread of its own, and give how many there have been."""
+        with self._hitting:
+            self.hits[what] += 1
+            return self.hits[what]
 
     def handle_error(self, *_: object) -> None:
         """Browsers hang up when they like."""
@@ -159,8 +166,7 @@ def cached_style(handler: Handler) -> None:
 def second_load(handler: Handler) -> None:
     """Blank the first time it is asked for by a name, filled afterwards."""
     key = f"second-load:{handler.query.get('key', '')}"
-    handler.server.hits[key] += 1
-    filled = handler.server.hits[key] > 1
+    filled = handler.server.hit(key) > 1
     handler.answer(b"<!doctype html><title>Twice</title>" + (b"<h1>Here I am.</h1>" if filled else b""))
 
 

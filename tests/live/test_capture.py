@@ -119,10 +119,9 @@ def test_waits_for_the_end_whichever_way_a_script_comes_to_it(take, way: str) ->
 
 
 def test_does_not_wait_on_a_static_page(take) -> None:
-    take("/static")
-    spent = min(sum(take("/static").timings.values()) for _ in range(5))
+    settling = min(take("/static").timings["settle"] for _ in range(6))
 
-    assert spent < 0.45  # a fixed wait for a quiet network would alone take 0.5
+    assert settling < 0.45  # a fixed wait for a quiet network would take 0.5
 
 
 def test_waits_for_web_fonts(take, site: Site) -> None:
@@ -145,11 +144,11 @@ def test_ends_animations_and_hides_the_caret(take) -> None:
 
 
 def test_long_requests_do_not_count(take) -> None:
-    capture = take("/hanging-image", limit=12)
+    capture = take("/hanging-image", limit=20)
 
     assert capture.title == "One image never comes"
     assert not capture.complete
-    assert sum(capture.timings.values()) < 9
+    assert sum(capture.timings.values()) < 15
 
 
 # The whole page

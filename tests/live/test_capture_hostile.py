@@ -1,7 +1,6 @@
 """Pages that mean harm, or cannot end: each is answered in time, and harms nothing but itself."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 
@@ -13,9 +12,9 @@ from linkpeek.capture.stage import Stage
 from linkpeek.capture.waiting import Waiting
 from linkpeek.errors import CaptureError, CaptureTimeout
 from tests.live.capturing import (
+    SLACK,
     Loop,
     Outcome,
-    alive,
     colours,
     eventually,
     family,
@@ -23,6 +22,7 @@ from tests.live.capturing import (
     outcome_of,
     request,
 )
+from tests.live.processes import alive, kill
 from tests.live.site import Site
 
 GREEN = (0, 170, 0)
@@ -64,7 +64,7 @@ def outcomes(loop: Loop, browser: Browser, site: Site) -> dict[str, tuple[Outcom
 
 @pytest.mark.parametrize("path", SLOW)
 def test_answers_in_time(outcomes, path: str) -> None:
-    assert outcomes[path][1] < LIMIT + 1.5
+    assert outcomes[path][1] < LIMIT + SLACK
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_good_page_beside_bad_ones(loop: Loop, browser: Browser, site: Site) -> 
 
     assert isinstance(good, Capture), good
     assert good.title == "A static page"
-    assert seconds < 5
+    assert seconds < 5 + SLACK
 
 
 def test_renderer_that_is_killed_fails_its_own_capture(loop: Loop, browser: Browser, site: Site) -> None:
@@ -148,10 +148,7 @@ def test_renderer_that_is_killed_fails_its_own_capture(loop: Loop, browser: Brow
     async def kill_renderers() -> tuple[Outcome, float]:
         capture = asyncio.create_task(outcome_of(browser, request(site.url("/slow-image"), limit=10)))
         assert await asyncio.to_thread(eventually, lambda: site.hits["/slow-data"] > before)
-        for process in family(browser.pids[0]):
-            with contextlib.suppress(psutil.Error):  # one in waiting may end by itself
-                if "--type=renderer" in process.cmdline():
-                    process.kill()
+        kill(family(browser, "--type=renderer"))
         return await capture
 
     outcome, _ = loop.run(kill_renderers())
@@ -205,14 +202,14 @@ def test_busy_renderers_are_gone_soon_after(loop: Loop, browser: Browser, site: 
     """A page that is done with must not go on burning the processor."""
 
     def renderers() -> list[psutil.Process]:
-        return [p for p in alive(family(browser.pids[0])) if "--type=renderer" in p.cmdline()]
+        return alive(family(browser, "--type=renderer"))
 
-    assert eventually(lambda: len(renderers()) <= 1, 10), renderers()
+    assert eventually(lambda: len(renderers()) <= 1), renderers()
 
 
 def test_time_limit_holds_for_short_limits(loop: Loop, browser: Browser, site: Site) -> None:
     since = time.monotonic()
-    outcome, _ = loop.run(outcome_of(browser, request(site.url("/slow?s=5"), limit=1)))
+    outcome, _ = loop.run(outcome_of(browser, request(site.url("/slow?s=30"), limit=1)))
 
     assert isinstance(outcome, CaptureTimeout), outcome
-    assert time.monotonic() - since < 2.5
+    assert time.monotonic() - since < 1 + SLACK

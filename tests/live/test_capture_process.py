@@ -1,6 +1,7 @@
 """The browser as a process: it replaces itself, dies with its owner, and leaves nothing behind."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 import shutil
@@ -23,9 +24,9 @@ from linkpeek.capture.stage import SET_UP_TIMEOUT, Stage
 from linkpeek.errors import CaptureError, Unavailable
 from tests.live.capturing import (
     IS_ROOT,
+    SLACK,
     Loop,
     Outcome,
-    alive,
     egress,
     eventually,
     family,
@@ -34,6 +35,7 @@ from tests.live.capturing import (
     running_browser,
     throw_away_folders,
 )
+from tests.live.processes import alive, command_line, kill
 from tests.live.site import Site
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +51,7 @@ def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_nothing_is_left(loop: Loop, site: Site, temp_folder: Path) -> None:
     with running_browser(loop) as browser:
         loop.run(browser.capture(request(site.url("/static"))))
-        processes = family(browser.pids[0])
+        processes = family(browser)
         assert len(processes) > 3
         assert len(throw_away_folders(temp_folder)) == 1
 
@@ -73,7 +75,7 @@ def test_is_recycled_without_failing_anyone(loop: Loop, site: Site, temp_folder:
             seen.update(browser.pids)
         assert len(seen) >= 3
         assert eventually(lambda: len(throw_away_folders(temp_folder)) == 1)
-        assert sum(psutil.pid_exists(pid) for pid in seen) == 1
+        assert eventually(lambda: sum(psutil.pid_exists(pid) for pid in seen) == 1)
 
 
 def test_killed_browser_comes_back(loop: Loop, site: Site) -> None:
@@ -81,7 +83,7 @@ def test_killed_browser_comes_back(loop: Loop, site: Site) -> None:
         first, before = browser.pids[0], site.hits["/slow"]
 
         async def kill_it() -> list[Outcome]:
-            wanted = request(site.url("/slow?s=3"), limit=60)
+            wanted = request(site.url("/slow?s=5"), limit=60)
             running = [asyncio.create_task(outcome_of(browser, wanted)) for _ in range(3)]
             assert await asyncio.to_thread(eventually, lambda: site.hits["/slow"] == before + 3)
             os.kill(first, signal.SIGKILL)
@@ -101,15 +103,11 @@ def test_page_that_dies_while_it_is_set_up_keeps_nobody_waiting(
     set_up = Stage._set_up
     deaths: list[psutil.Process] = []
 
-    def renderers() -> list[psutil.Process]:
-        return [p for p in family(browser.pids[0]) if "--type=renderer" in p.cmdline()]
-
     async def set_up_dead(stage: Stage, identity: dict[str, Any]) -> None:
         if not deaths:
-            assert await asyncio.to_thread(eventually, renderers)
-            deaths.extend(renderers())
-            for process in deaths:
-                process.kill()
+            assert await asyncio.to_thread(eventually, lambda: family(browser, "--type=renderer"))
+            deaths.extend(family(browser, "--type=renderer"))
+            kill(deaths)
             assert await asyncio.to_thread(eventually, lambda: not alive(deaths))
         await set_up(stage, identity)
 
@@ -128,9 +126,7 @@ def test_page_that_dies_while_it_is_set_up_keeps_nobody_waiting(
 @pytest.mark.parametrize("kind", ["gpu-process", "utility"])
 def test_killed_helper_processes_are_survived(loop: Loop, site: Site, kind: str) -> None:
     with running_browser(loop) as browser:
-        for process in family(browser.pids[0]):
-            if f"--type={kind}" in process.cmdline():
-                process.kill()
+        kill(family(browser, f"--type={kind}"))
         outcome, _ = loop.run(outcome_of(browser, request(site.url("/static"), limit=10)))
         assert isinstance(outcome, Capture) or not outcome.lasting
         assert loop.run(browser.capture(request(site.url("/static")))).title == "A static page"
@@ -143,7 +139,7 @@ def test_frozen_browser_is_replaced(loop: Loop, site: Site) -> None:
         outcome, seconds = loop.run(outcome_of(browser, request(site.url("/static"), limit=3)))
         assert isinstance(outcome, CaptureError)
         assert not outcome.lasting
-        assert seconds < 5
+        assert seconds < 3 + SLACK
         assert loop.run(browser.capture(request(site.url("/static"), limit=20))).title == "A static page"
         assert eventually(lambda: not psutil.pid_exists(first))
 
@@ -189,8 +185,7 @@ def start_owner(folder: Path, uris: list[str], *, user: str = "") -> "subprocess
 
 
 def busy_renderers(pid: int) -> list[psutil.Process]:
-    renderers = [p for p in alive(family(pid)) if "--type=renderer" in p.cmdline()]
-    return [p for p in renderers if p.cpu_times().user > 0.3]
+    return [p for p in alive(family(pid, "--type=renderer")) if cpu_time(p) > 0.3]
 
 
 def test_owner_killed_with_9_takes_all_along(site: Site, tmp_path: Path) -> None:
@@ -198,11 +193,11 @@ def test_owner_killed_with_9_takes_all_along(site: Site, tmp_path: Path) -> None
     with start_owner(tmp_path, busy) as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
-        assert eventually(lambda: len(busy_renderers(pid)) >= 2, 20), "the scripts are at work"
+        assert eventually(lambda: len(busy_renderers(pid)) >= 2), "the scripts are at work"
         processes = family(pid)
         owner.kill()
 
-    assert eventually(lambda: alive(processes) == [], 5), alive(processes)
+    assert eventually(lambda: alive(processes) == [], 10), alive(processes)
     assert len(throw_away_folders(tmp_path)) == 1, "nobody was left to remove it"
 
 
@@ -212,15 +207,15 @@ def test_next_start_ends_what_never_noticed_that_its_owner_died(
     with start_owner(temp_folder, [site.url("/never")]) as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
-        assert eventually(lambda: any("--type=gpu-process" in one.cmdline() for one in family(pid)))
+        assert eventually(lambda: family(pid, "--type=gpu-process"))
         processes = family(pid)
-        (stopped,) = [one for one in processes if "--type=gpu-process" in one.cmdline()]
+        (stopped,) = family(pid, "--type=gpu-process")
         stopped.send_signal(signal.SIGSTOP)
         owner.kill()
-    assert eventually(lambda: alive(processes) == [stopped], 5), alive(processes)
+    assert eventually(lambda: alive(processes) == [stopped], 10), alive(processes)
 
     with running_browser(loop):
-        assert eventually(lambda: alive(processes) == [], 5)
+        assert eventually(lambda: alive(processes) == [], 10)
         assert len(throw_away_folders(temp_folder)) == 1
 
 
@@ -248,13 +243,12 @@ def test_sandbox_is_on_for_an_ordinary_user(site: Site, nobodys_folder: Path) ->
     with start_owner(nobodys_folder, [site.url("/static"), site.url("/slow?s=2")], user="nobody") as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
-        assert eventually(lambda: any("--type=renderer" in p.cmdline() for p in family(pid)))
-        renderers = [p for p in family(pid) if "--type=renderer" in p.cmdline()]
-        status = Path(f"/proc/{renderers[0].pid}/status")
-        assert eventually(lambda: "Seccomp:\t2" in status.read_text()), (
-            "one that has only just begun is not shut in yet"
-        )
-        commands = [p.cmdline() for p in family(pid)]
+
+        def shut_in() -> bool:
+            return any("Seccomp:\t2" in said_of(p, "status") for p in family(pid, "--type=renderer"))
+
+        assert eventually(shut_in), "one that has only just begun is not yet"
+        commands = [command_line(p) for p in family(pid)]
         titles = {owner.stdout.readline().strip() for _ in range(2)}
 
     assert titles == {"A static page", "Slow"}
@@ -293,7 +287,8 @@ def test_start_that_is_given_up_leaves_nothing(loop: Loop, temp_folder: Path) ->
     for steps in range(8):
         loop.run(give_up(steps))
         assert throw_away_folders(temp_folder) == []
-        assert eventually(lambda: (descriptors(), psutil.Process().children()) == before)
+        # Those of the site may become fewer: earlier browsers' connections.
+        assert eventually(lambda: descriptors() <= before[0] and psutil.Process().children() == before[1])
 
 
 def test_closing_that_is_given_up_goes_on(loop: Loop, temp_folder: Path) -> None:
@@ -352,6 +347,20 @@ def test_closing_waits_for_no_start_that_has_not_begun(loop: Loop, monkeypatch: 
     assert len(starts) == 1
 
 
+def said_of(process: psutil.Process, name: str) -> str:
+    """Give a file of /proc that tells of a process; empty when it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process.pid}/{name}").read_text()
+    return ""
+
+
+def cpu_time(process: psutil.Process) -> float:
+    """Give the seconds that a process has worked; none when it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return sum(process.cpu_times()[:2])
+    return 0
+
+
 def descriptors() -> int:
     return psutil.Process().num_fds()
 
@@ -362,8 +371,9 @@ def test_no_room_for_a_browser_is_told_and_passes(
     with running_browser(loop) as browser:
         with monkeypatch.context() as patch:
             patch.setattr("tempfile.tempdir", str(temp_folder / "missing"))
-            os.kill(browser.pids[0], signal.SIGKILL)
-            assert eventually(lambda: not psutil.pid_exists(browser.pids[0]) if browser.pids else True)
+            (first,) = browser.pids
+            os.kill(first, signal.SIGKILL)
+            assert eventually(lambda: not psutil.pid_exists(first))
             with pytest.raises(Unavailable) as caught:
                 loop.run(browser.capture(request(site.url("/static"))))
         assert caught.value.code == "browser-unavailable"
@@ -374,9 +384,10 @@ def test_no_room_for_a_browser_is_told_and_passes(
 def test_limits_are_on_every_process(loop: Loop, site: Site) -> None:
     with running_browser(loop) as browser:
         loop.run(browser.capture(request(site.url("/static"))))
-        limits = [Path(f"/proc/{p.pid}/limits").read_text() for p in family(browser.pids[0])]
+        limits = [said_of(p, "limits") for p in family(browser)]
 
-    for text in limits:
+    assert len(limits) > 3
+    for text in filter(None, limits):
         values = {line[:26].strip(): line[26:].split()[0] for line in text.splitlines()[1:]}
         assert values["Max core file size"] == "0"
         assert values["Max data size"] != "unlimited"

@@ -61,7 +61,7 @@ def test_a_page_into_a_file(ini: Path, site: Site, tmp_path: Path) -> None:
     ],
 )
 def test_a_page_that_cannot_be_captured(ini: Path, site: Site, tmp_path: Path, path: str, code: str) -> None:
-    ini.write_text(INI.format(timeout=4))
+    ini.write_text(INI.format(timeout=4 if code == "page-timeout" else 20))
     done = run("capture", ini, site.url(path), "-o", tmp_path / "page.png")
     assert (done.returncode, done.stdout) == (1, "")
     *notes, line = done.stderr.splitlines()
@@ -82,7 +82,7 @@ def test_however_it_is_ended_its_browser_ends(
         everything = family(psutil.Process(process.pid))
         assert named(everything, "chrom")
         process.send_signal(number)
-        wait_until(lambda: not alive(everything), 10, "everything has ended")
+        wait_until(lambda: not alive(everything), 20, "everything has ended")
     assert process.returncode != 0
     assert not (tmp_path / "page.png").exists()
 

@@ -41,6 +41,8 @@ from tests.postgres import postgres_server, stopped_server
 
 #: Seconds: what waits for the database gives up after 5, a request may wait for two things.
 IN_TIME = 12
+#: Seconds: less than anything here is waited for, on however busy a machine.
+AT_ONCE = 4
 DISK = 64
 WAIT, CAPTURE_TIMEOUT = 2, 10
 
@@ -82,7 +84,7 @@ def assert_told(answer: Answer, code: str) -> None:
 def assert_shown(service: Faulty, uri: str) -> None:
     answer = service.ask(uri)
     assert (answer.status, answer.state) == (302, "ready")
-    assert answer.seconds < 2
+    assert answer.seconds < AT_ONCE
     assert service.get("/snapshots/" + path_of(answer)).status == 200
 
 
@@ -143,7 +145,7 @@ def test_the_clock_is_set_back_and_right_again(service: Faulty, site: Site, show
         assert service.ended(accepted, 30).status == 302
         answer = service.ask(shown)
         # Nobody can say how old a picture from the future is, so a new one is made.
-        assert (answer.status, answer.state, answer.seconds < 2) == (302, "stale", True)
+        assert (answer.status, answer.state, answer.seconds < AT_ONCE) == (302, "stale", True)
         assert service.ended(site.url("/static?set-back"), 20).status == 302
         wait_until(lambda: service.get("/readyz").status == 200, 20, "the worker is known to be alive")
         accepted = site.url("/slow?s=3&right")
@@ -158,10 +160,10 @@ def test_killed_while_a_client_waits(service: Faulty, site: Site, shown: str, wh
     uri, before = site.url(f"/slow?s=1.5&{what.split()[0]}"), site.hits["/slow"]
     with ThreadPoolExecutor(1) as client:
         asked = client.submit(service.ask, uri)
-        wait_until(lambda: site.hits["/slow"] > before, 10, "the page is opened")
+        wait_until(lambda: site.hits["/slow"] > before, 30, "the page is opened")
         kill(named(family(service.process), what))
         answer = asked.result()
-    assert (answer.status, answer.code, answer.seconds < WAIT + 2) == (302, None, True)
+    assert (answer.status, answer.code, answer.seconds < IN_TIME) == (302, None, True)
     assert_shown(service, shown)
     assert service.ended(uri, 40).status == 302
 
@@ -278,7 +280,7 @@ class TestKilledWorkers:
             else:
                 assert (snapshot.state, snapshot.error_code) == (State.FAILED, "no-content")
             worker.terminate()
-            assert worker.wait(10) == 0
+            assert worker.wait(20) == 0
         assert resources.storage.sweep_temporary(0) == (stage == "half stored")
         assert not list(temporary.glob("linkpeek-*"))
         resources.close()

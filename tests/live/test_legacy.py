@@ -127,9 +127,13 @@ def test_a_killed_web_process_comes_back(stack: dict[str, "Popen[bytes]"], nginx
 def test_no_key_in_a_log(stack: dict[str, "Popen[bytes]"], nginx: LegacyNginx, tree: Tree) -> None:
     path = signed("http://127.0.0.1:1/")
     get(nginx, path)
-    logs = [*tree.web.glob("*.log"), *Path(nginx._folder, "log").iterdir()]
-    text = "".join(log.read_text() for log in logs)
-    assert "GET /api/v1" in text
+
+    def logged() -> str:
+        logs = [*tree.web.glob("*.log"), *Path(nginx._folder, "log").iterdir()]
+        return "".join(log.read_text() for log in logs)
+
+    wait_until(lambda: "GET /api/v1" in logged(), 20, "it is logged")
+    text = logged()
     assert APIKEY not in text
     assert path.partition("token=")[2][:32] not in text
 

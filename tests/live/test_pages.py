@@ -14,6 +14,7 @@ from tests.live.site import Site
 
 #: Milliseconds: time enough for a capture on a busy machine.
 CAPTURE = 40_000
+expect.set_options(timeout=CAPTURE)
 READY = "#result[data-state=ready]"
 NARROW = {"width": 320, "height": 568}
 #: What WCAG 2.2 AA and common sense ask for; see axe-core's "rule tags".
@@ -154,7 +155,7 @@ class TestWithScripts:
             new MutationObserver(() => heard.push(document.querySelector("#live").textContent))
                 .observe(document.querySelector("#live"), { childList: true });
         }""")
-        ask(page, site.url("/slow?s=2.5"))
+        ask(page, site.url("/slow?s=4"))
         page.wait_for_selector("#result[data-state=capturing]")
         expect(page.locator("#result [aria-current=step]")).to_have_text("Opening the page")
         before = page.locator(".frame").bounding_box()
@@ -219,7 +220,7 @@ class TestWithScripts:
 
     def test_a_reload_in_the_middle_goes_on(self, visit: Visit, site: Site) -> None:
         page = visit()
-        ask(page, site.url("/slow?s=3&reload"))
+        ask(page, site.url("/slow?s=4&reload"))
         page.wait_for_selector("#result[data-state=capturing]")
         page.reload()
         page.wait_for_selector(READY)
@@ -262,7 +263,7 @@ class TestWithScripts:
 
     def test_a_connection_that_breaks_and_comes_back(self, visit: Visit, site: Site) -> None:
         page = visit()
-        ask(page, site.url("/slow?s=2&offline"))
+        ask(page, site.url("/slow?s=4&offline"))
         page.wait_for_selector("#result[data-state=capturing]")
         page.context.set_offline(True)
         expect(page.locator("#live")).to_contain_text("trying again")
@@ -360,7 +361,7 @@ class TestByKeyboard:
 
     def test_who_went_on_reading_is_not_pulled_away(self, visit: Visit, site: Site) -> None:
         page = visit()
-        ask(page, site.url("/slow?s=2&reading"))
+        ask(page, site.url("/slow?s=4&reading"))
         page.wait_for_selector("#result[data-state=capturing]")
         page.get_by_role("link", name="API", exact=True).focus()
         page.wait_for_selector(READY)
@@ -391,7 +392,7 @@ class TestNarrow:
     def test_nothing_is_wider_than_the_window(self, visit: Visit, site: Site) -> None:
         page = visit(viewport=NARROW)
         fits(page)
-        ask(page, site.url("/slow?s=1&" + "wide" * 60))
+        ask(page, site.url("/slow?s=4&" + "wide" * 60))
         page.wait_for_selector("#result[data-state=capturing]")
         fits(page)
         page.wait_for_selector(READY)
@@ -423,7 +424,7 @@ class TestForEveryone:
         ask(page, "ftp://example.com/")
         page.wait_for_selector("#problem:not([hidden])")
         assert axe(page) == []
-        ask(page, site.url("/slow?s=3&" + str(kind)))
+        ask(page, site.url("/slow?s=6&" + str(kind)))
         page.wait_for_selector("#result[data-state=capturing]")
         assert axe(page) == []
         page.wait_for_selector(READY)
@@ -440,7 +441,7 @@ class TestForEveryone:
 
     def test_who_wants_no_motion_gets_none(self, visit: Visit, site: Site) -> None:
         page = visit(reduced_motion="reduce")
-        ask(page, site.url("/slow?s=2&still"))
+        ask(page, site.url("/slow?s=4&still"))
         page.wait_for_selector("#result[data-state=capturing]")
         assert page.evaluate("document.getAnimations().length") == 0
         page.wait_for_selector(READY)

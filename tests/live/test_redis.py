@@ -66,7 +66,7 @@ def worker(service: Resources, tmp_path: Path, url: str, whole: bytes) -> Iterat
         wait_until(lambda: beats(service, process.pid), 30, "the worker beats")
         yield process
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(20) == 0
     finally:
         kill(family(process) if process.is_running() else [])
         print((tmp_path / "worker.log").read_text()[-10_000:])

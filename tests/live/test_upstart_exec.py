@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from tests.live.network import own_network
-from tests.live.processes import alive, command_line, family, kill, named, of_user, wait_until
+from tests.live.processes import alive, command_line, family, kill, named, of_user, users, wait_until
 from tests.live.site import Site
 from tests.live.tree import UID, Tree, deployed_tree
 
@@ -127,14 +127,14 @@ def test_four_web_workers_one_capture_worker_one_browser(master: psutil.Process)
 
 def test_everything_runs_as_the_user_of_the_job(master: psutil.Process) -> None:
     user = UID if os.geteuid() == 0 else os.getuid()
-    assert {one.uids().real for one in family(master)} == {user}
+    assert users(family(master)) == {user}
 
 
 def test_the_log_has_the_path_and_no_secret(master: psutil.Process, site: Site, tree: Tree) -> None:
     path = signed(site.url("/static"))
     get(path)
     get("/a%0aforged")
-    # uWSGI writes a line once the answer is out, each worker for itself: the later request may well be told first.
+    # uWSGI writes a line once the answer is out, each worker for itself: the later one may well come first.
     lines = ("GET /api/v1 302", "GET /a%0Aforged 404")
     wait_until(lambda: all(line in tree.log.read_text() for line in lines), 10, "both requests are logged")
     log = tree.log.read_text()

@@ -144,7 +144,8 @@ def ended(service: Resources, snapshot_id: int, seconds: float = 30) -> Snapshot
 
 def capturing(service: Resources, snapshot_id: int, site: Site, path: str) -> None:
     wait_until(lambda: site.hits[path], 20, "the page is asked for")
-    assert row(service, snapshot_id).state == State.CAPTURING
+    # It may be over already, of a page that comes to an end.
+    assert row(service, snapshot_id).state in (State.CAPTURING, State.READY)
 
 
 def browsers(worker: psutil.Process) -> list[psutil.Process]:
@@ -168,7 +169,7 @@ def test_term_gives_back_and_leaves_nothing(service: Resources, start: Start, si
     worker.send_signal(signal.SIGTERM)
     # Upstart and Docker send KILL some seconds after TERM.
     assert worker.wait(5) == 0
-    wait_until(lambda: not alive(everything), 2, "all its processes are gone")
+    wait_until(lambda: not alive(everything), 5, "all its processes are gone")
     snapshot = row(service, snapshot_id)
     assert (snapshot.state, snapshot.attempts) == (State.QUEUED, 0)
     assert not beats(service, worker.pid)
@@ -197,7 +198,7 @@ def test_kill_leaves_no_browser_and_the_next_worker_goes_on(
     with transaction(service.sessions) as session:
         session.execute(sa.update(Snapshot).values(uri=site.url("/static")))
     start()
-    assert ended(service, stuck, 15).state == State.READY
+    assert ended(service, stuck).state == State.READY
 
 
 @pytest.mark.parametrize("which", ["--type=renderer", "--type=gpu-process", "--type=utility", "--headless "])
@@ -216,7 +217,7 @@ def test_a_killed_browser_process_costs_one_more_attempt(
 
 def test_a_message_that_got_lost(service: Resources, start: Start, site: Site) -> None:
     start()
-    assert ended(service, ask(service, site.url("/static"), wake=False), 10).state == State.READY
+    assert ended(service, ask(service, site.url("/static"), wake=False)).state == State.READY
 
 
 def test_messages_that_are_doubled_or_garbage(service: Resources, start: Start, site: Site) -> None:
@@ -268,7 +269,7 @@ def test_messages_do_not_pile_up_while_all_are_at_work(service: Resources, start
     folder = broker_folder(service.settings)
     start()
     ids = [ask(service, site.url(f"/never?{number}")) for number in range(40)]
-    wait_until(lambda: not list(folder.glob("*.msg")), 15, "all are read")
+    wait_until(lambda: not list(folder.glob("*.msg")), 40, "all are read")
     assert row(service, ids[-1]).state == State.QUEUED, "and there is still work"
 
 
