@@ -22,6 +22,9 @@ from tests.live.tree import UID
 
 PNG, WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF"
 CLIENTS = 50
+#: Seconds between two requests of one of them: together they keep the service busy, and leave it what a
+#: reload needs of two cores.
+PAUSE = 0.25
 #: uWSGI's last word on a reload; until then it does not notice another one.
 RELOADED = "chain reloading complete"
 #: Seconds; production.ini has 20, which would only make a test longer.
@@ -230,27 +233,32 @@ class TestReload:
             slowest[0] = max(slowest[0], time.monotonic() - began)
 
         def client(number: int) -> None:
-            while not ending.wait(0.05):
+            while not ending.wait(PAUSE):
                 ask(stack.signed("/static?many") if number % 2 else "/healthz")
 
         with ThreadPoolExecutor(CLIENTS + 2) as pool:
             slow = [pool.submit(stack.peek, path) for path in slow_pages]
             for number in range(CLIENTS):
                 pool.submit(client, number)
-            wait_until(lambda: sum(seen.values()) > 200, 20, "all are busy")
-            (stack.data / "reload").touch()
-            took = seconds_until(
-                lambda: stack.tree.log.read_text().count(RELOADED) > reloads,
-                "all four web workers are new (50 clients at work)",
-                120,
-            )
-            assert before.isdisjoint(one.pid for one in stack.web_workers())
-            assert len(stack.web_workers()) == 4
-            seconds_until(
-                lambda: captures.isdisjoint(one.pid for one in stack.capture_workers()) and stack.browsers(),
-                "the capture worker is new",
-            )
-            ending.set()
+            try:
+                wait_until(lambda: sum(seen.values()) > 200, 60, "all are busy")
+                (stack.data / "reload").touch()
+                took = seconds_until(
+                    lambda: stack.tree.log.read_text().count(RELOADED) > reloads,
+                    "all four web workers are new (50 clients at work)",
+                    120,
+                )
+                assert before.isdisjoint(one.pid for one in stack.web_workers())
+                assert len(stack.web_workers()) == 4
+                seconds_until(
+                    lambda: (
+                        captures.isdisjoint(one.pid for one in stack.capture_workers()) and stack.browsers()
+                    ),
+                    "the capture worker is new",
+                    80,
+                )
+            finally:
+                ending.set()
         print(f"{sum(seen.values())} requests during a reload of {took:.1f} s, slowest {slowest[0]:.2f} s")
         assert set(seen) == {(200, ""), (302, "")}
         # The capture worker was replaced as well, and gave back what it was capturing. Where that
@@ -261,7 +269,7 @@ class TestReload:
                 functools.partial(shows_a_picture, stack, path),
                 f"{path} is ready, which was asked for before",
             )
-        assert slowest[0] < 5
+        assert slowest[0] < took, "nobody waited for all of it"
 
     def test_a_bad_version_leaves_the_old_one_serving(self, stack: Stack) -> None:
         good = stack.tree.ini.read_text()
@@ -353,10 +361,14 @@ class TestLogs:
         ending = threading.Event()
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(ask_numbered, stack, ending)
-            wait_until(lambda: "GET /line-3 " in log.read_text(), 10, "lines are written")
-            rotate(stack, tmp_path)
-            seconds_until(lambda: "GET /line-" in log.read_text(), "the new file is written to (logrotate)")
-            ending.set()
+            try:
+                wait_until(lambda: "GET /line-3 " in log.read_text(), 20, "lines are written")
+                rotate(stack, tmp_path)
+                seconds_until(
+                    lambda: "GET /line-" in log.read_text(), "the new file is written to (logrotate)"
+                )
+            finally:
+                ending.set()
             last = asked.result()
 
         def missing() -> list[int]:
