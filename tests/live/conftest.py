@@ -1,6 +1,5 @@
 """What live tests share: the fixture site, and a real browser on a loop of its own; new for each module."""
 
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,13 +7,6 @@ import pytest
 from linkpeek.capture import Browser
 from tests.live.capturing import Loop, running_browser
 from tests.live.site import Site
-
-
-@pytest.fixture(scope="session", autouse=True)
-def interrupts() -> None:
-    """A shell has what it starts in the background ignore INT, and so would all that the tests start."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
