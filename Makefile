@@ -23,10 +23,10 @@ ifeq ($(PYTHON),python3)
 RUN_PACKAGES += python3-venv python3-dev
 endif
 # The tests run the snippets of /docs, the service behind a real Nginx and in a network of
-# its own, and the database and the broker of many machines; of systemd, they only ask what it
+# its own, and the database and the brokers of many machines; of systemd, they only ask what it
 # makes of a unit.
 TEST_PACKAGES := $(RUN_PACKAGES) nginx-light|nginx php-cli nodejs curl git iproute2 util-linux procps postgresql \
-	redis-server logrotate systemd debootstrap wrk
+	redis-server rabbitmq-server logrotate systemd debootstrap wrk
 # One of the servers that are compared is compiled with libev; the documentation is captured.
 BENCH_PACKAGES := $(TEST_PACKAGES) libev-dev python3-doc
 

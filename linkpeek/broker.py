@@ -70,6 +70,16 @@ class Transport(filesystem.Transport):
         )
 
 
+def look_up_often(sender: Any, **_: object) -> None:
+    """Have a worker hear a stop signal soon, where it is the network that it waits on.
+
+    :param sender: Celery's consumer, which is ready.
+    """
+    if sender.hub is not None:
+        # RabbitMQ's client would wait for as long as nothing comes; what there is to do is to be awake.
+        sender.hub.call_repeatedly(LONGEST_DRAIN, lambda: None)
+
+
 def message_in(payload: bytes) -> dict[str, Any] | None:
     """Give the message that bytes hold; None where it is none, or one that Celery would stumble over."""
     if len(payload) > MAX_MESSAGE:

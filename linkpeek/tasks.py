@@ -55,7 +55,9 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         # above the 10 seconds that a worker's blocking read may take.
         return _ONE_TRY | {"socket_connect_timeout": 3, "socket_timeout": 20}
     if not settings.broker_url.startswith("filesystem:"):
-        return _ONE_TRY
+        # RabbitMQ stops reading when its memory or its disk is full: once the connection's buffer
+        # was full as well, a request would wait until there is room again.
+        return _ONE_TRY | {"read_timeout": 5, "write_timeout": 5}
     messages = broker_folder(settings)
     return {
         "data_folder_in": str(messages),
@@ -116,4 +118,4 @@ class WakeUp:
                 return
         with self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
-            connection.default_channel.queue_declare(QUEUE, passive=False, durable=True)
+            connection.default_channel.queue_declare(QUEUE, durable=True, auto_delete=False)

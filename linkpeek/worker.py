@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 
 from celery.platforms import SecurityWarning
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 
 from linkpeek import broker
 from linkpeek.capture.model import Capture
@@ -91,6 +91,7 @@ class CaptureWorker:
         warnings.filterwarnings("ignore", category=SecurityWarning)
         app = make_celery(self._settings)
         app.task(name=CAPTURE_TASK, Strategy=f"{broker.__name__}:{broker.strategy.__name__}")(self._wake)
+        worker_ready.connect(broker.look_up_often)
         worker_shutting_down.connect(self._stop_soon, weak=False)
         app.Worker(
             pool="threads",
