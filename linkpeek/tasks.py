@@ -118,4 +118,5 @@ class WakeUp:
                 return
         with self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
-            connection.default_channel.queue_declare(QUEUE, durable=True, auto_delete=False)
+            # As whoever sends a wake-up makes it: RabbitMQ refuses a queue of other properties.
+            self._app.amqp.queues[QUEUE](connection.default_channel).declare()
