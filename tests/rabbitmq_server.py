@@ -27,14 +27,11 @@ class RabbitMQ:
         self._folder = folder
         self._port, self._distribution, self._names = free_port(), free_port(), free_port()
         self._process: psutil.Popen | None = None
+        self._epmd: psutil.Popen | None = None
 
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self._port}//"
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Have it running, and wait until it answers."""
@@ -65,7 +62,7 @@ class RabbitMQ:
                 [PROGRAM], env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         try:
-            wait_until(lambda: self._answers() or not self._process.is_running(), 60, "RabbitMQ answers")
+            wait_until(self._answers, 60, "RabbitMQ answers")
         except AssertionError:
             print((folder / "server.log").read_text()[-10_000:])
             raise
@@ -83,15 +80,15 @@ class RabbitMQ:
 
     def stop(self) -> None:
         """End it as a crash would."""
-        if self._process is not None:
-            kill([*family(self._process), self._epmd])
-            self._process.wait()
-            self._epmd.wait()
-            self._process = None
+        for one in (self._process, self._epmd):
+            if one is not None:
+                kill(family(one))
+                one.wait()
+        self._process = self._epmd = None
 
     def connection(self) -> Connection:
         """Give a connection of the library below kombu, for what nobody would send by that."""
-        connection = Connection(self.host, connect_timeout=20)
+        connection = Connection(f"127.0.0.1:{self._port}", connect_timeout=20)
         connection.connect()
         return connection
 
@@ -108,8 +105,8 @@ def rabbitmq_server() -> Iterator[RabbitMQ]:
     """Run a server."""
     with tempfile.TemporaryDirectory(prefix="rabbitmq-") as folder:
         server = RabbitMQ(Path(folder))
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

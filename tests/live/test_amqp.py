@@ -2,7 +2,6 @@
 
 import base64
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ from linkpeek.models import State
 from linkpeek.resources import Resources
 from linkpeek.tasks import CAPTURE_TASK, QUEUE
 from tests.factories import make_service
-from tests.live.processes import alive, family, kill, wait_until
+from tests.live.processes import alive, wait_until
 from tests.live.site import Site
-from tests.live.test_worker import INI, ask, beats, ended
+from tests.live.test_worker import ask, ended, running_worker
 from tests.rabbitmq_server import RabbitMQ, rabbitmq_server
 
 #: Seconds: more than a request waits for a broker that does not answer, on however busy a machine.
@@ -51,23 +50,9 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def worker(service: Resources, tmp_path: Path, server: RabbitMQ, log: Path) -> Iterator[psutil.Popen]:
-    ini = tmp_path / "worker.ini"
-    text = INI.format(folder=tmp_path, timeout=20, chromium="")
-    ini.write_text(text.replace("[app:main]", f"[app:main]\nlinkpeek.broker_url = {server.url}"))
-    with log.open("wb") as file:
-        process = psutil.Popen(
-            [sys.executable, "-m", "linkpeek", "worker", str(ini)], stdout=file, stderr=file
-        )
-    try:
-        wait_until(lambda: beats(service, process.pid), 30, "the worker beats")
-        yield process
-        process.terminate()
-        # Upstart kills what has not ended 5 seconds after TERM.
-        assert process.wait(8) == 0
-    finally:
-        kill(family(process) if process.is_running() else [])
-        print(log.read_text()[-10_000:])
+def worker(service: Resources, tmp_path: Path, server: RabbitMQ) -> Iterator[psutil.Popen]:
+    with running_worker(service, tmp_path, server.url) as worker:
+        yield worker
 
 
 def heard(log: Path) -> int:

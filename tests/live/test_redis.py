@@ -2,7 +2,6 @@
 
 import base64
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from linkpeek.models import State
 from linkpeek.resources import Resources
 from linkpeek.tasks import QUEUE
 from tests.factories import make_service
-from tests.live.processes import alive, family, kill, wait_until
+from tests.live.processes import alive, wait_until
 from tests.live.site import Site
-from tests.live.test_worker import INI, ask, beats, ended, garbled
+from tests.live.test_worker import ask, ended, garbled, running_worker
 from tests.redis_server import redis_server
 
 
@@ -57,19 +56,8 @@ def whole(service: Resources, redis: Redis) -> bytes:
 
 @pytest.fixture
 def worker(service: Resources, tmp_path: Path, url: str, whole: bytes) -> Iterator[psutil.Popen]:
-    ini = tmp_path / "worker.ini"
-    text = INI.format(folder=tmp_path, timeout=20, chromium="")
-    ini.write_text(text.replace("[app:main]", f"[app:main]\nlinkpeek.broker_url = {url}"))
-    with (tmp_path / "worker.log").open("wb") as log:
-        process = psutil.Popen([sys.executable, "-m", "linkpeek", "worker", str(ini)], stdout=log, stderr=log)
-    try:
-        wait_until(lambda: beats(service, process.pid), 30, "the worker beats")
-        yield process
-        process.terminate()
-        assert process.wait(20) == 0
-    finally:
-        kill(family(process) if process.is_running() else [])
-        print((tmp_path / "worker.log").read_text()[-10_000:])
+    with running_worker(service, tmp_path, url) as worker:
+        yield worker
 
 
 def poison(whole: bytes) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -106,6 +107,27 @@ def start(service: Resources, tmp_path: Path) -> Iterator[Start]:
     kill(left)
     if left:
         print((tmp_path / "worker.log").read_text())
+
+
+@contextmanager
+def running_worker(service: Resources, folder: Path, broker_url: str) -> Iterator[psutil.Popen]:
+    """Run a worker that listens to a broker of its own kind; it must end as soon as it is told to."""
+    ini, log = folder / "worker.ini", folder / "worker.log"
+    text = INI.format(folder=folder, timeout=20, chromium="")
+    ini.write_text(text.replace("[app:main]", f"[app:main]\nlinkpeek.broker_url = {broker_url}"))
+    with log.open("wb") as file:
+        process = psutil.Popen(
+            [sys.executable, "-m", "linkpeek", "worker", str(ini)], stdout=file, stderr=file
+        )
+    try:
+        wait_until(lambda: beats(service, process.pid), 30, "the worker beats")
+        yield process
+        process.terminate()
+        # Upstart kills what has not ended 5 seconds after TERM.
+        assert process.wait(8) == 0
+    finally:
+        kill(family(process) if process.is_running() else [])
+        print(log.read_text()[-10_000:])
 
 
 def beats(service: Resources, pid: int) -> bool:
