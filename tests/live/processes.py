@@ -1,7 +1,9 @@
 """Processes: waiting for what shall happen, and finding what shall be gone."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -42,6 +44,20 @@ def command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+def said_of(process: psutil.Process, name: str) -> str:
+    """Give a file of /proc that tells of a process; empty when it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process.pid}/{name}").read_text()
+    return ""
+
+
+def cpu_time(process: psutil.Process) -> float:
+    """Give the seconds that a process has worked; none when it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return sum(process.cpu_times()[:2])
+    return 0
 
 
 def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

@@ -1,7 +1,6 @@
 """The browser as a process: it replaces itself, dies with its owner, and leaves nothing behind."""
 
 import asyncio
-import contextlib
 import os
 import pwd
 import shutil
@@ -35,7 +34,7 @@ from tests.live.capturing import (
     running_browser,
     throw_away_folders,
 )
-from tests.live.processes import alive, command_line, kill
+from tests.live.processes import alive, command_line, cpu_time, kill, said_of
 from tests.live.site import Site
 
 ROOT = Path(__file__).parents[2]
@@ -345,20 +344,6 @@ def test_closing_waits_for_no_start_that_has_not_begun(loop: Loop, monkeypatch: 
 
     assert all(isinstance(outcome, CaptureError | Unavailable) for outcome in outcomes), outcomes
     assert len(starts) == 1
-
-
-def said_of(process: psutil.Process, name: str) -> str:
-    """Give a file of /proc that tells of a process; empty when it has ended."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{process.pid}/{name}").read_text()
-    return ""
-
-
-def cpu_time(process: psutil.Process) -> float:
-    """Give the seconds that a process has worked; none when it has ended."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return sum(process.cpu_times()[:2])
-    return 0
 
 
 def descriptors() -> int:

@@ -23,7 +23,7 @@ from tests.live.capturing import (
     request,
     running_browser,
 )
-from tests.live.processes import alive
+from tests.live.processes import alive, cpu_time
 from tests.live.site import Site
 
 #: Seconds; half of them must be left when the browser has been found out, on however busy a machine.
@@ -172,7 +172,7 @@ def test_page_that_holds_up_drawing_fails_alone(loop: Loop, unwatched: Browser, 
     process = shared(browser, DRAWS)
 
     def is_busy() -> bool:
-        return sum(process.cpu_times()[:2]) > 1
+        return cpu_time(process) > 1
 
     async def both() -> list[tuple[Outcome, float]]:
         bad = asyncio.create_task(outcome_of(browser, request(site.url("/endless-drawing"), limit=20)))

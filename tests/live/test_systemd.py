@@ -8,14 +8,13 @@ import errno
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.live import confine
-from tests.live.processes import family, named, wait_until
+from tests.live.processes import family, named, said_of, wait_until
 from tests.live.stack import Stack, made_stack, rotate
 from tests.live.tree import JOB, Tree
 from tests.live.units import FOLDER, ROOT_IN_UNIT, Unit, analyze, exposure
@@ -26,6 +25,8 @@ SERVICES = [name for name in NAMES if name.endswith(".service")]
 BROWSERS = ("weblinkpeek.service", "linkpeek-worker.service")
 #: The worst that is allowed.
 EXPOSURE = 2.0
+#: How /proc calls the number of filters of system calls.
+FILTERS = "Seccomp_filters"
 PNG = b"\x89PNG\r\n\x1a\n"
 #: Not for the unit to say: there is no root folder that would hold a browser, and which
 #: addresses may be reached is a matter of settings.
@@ -118,8 +119,8 @@ def stack(built: Stack) -> Stack:
 
 
 def status(process: psutil.Process) -> dict[str, str]:
-    """Give what /proc/PID/status says."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    """Give what /proc/PID/status says; nothing when it has ended."""
+    lines = said_of(process, "status").splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
@@ -131,8 +132,7 @@ class TestService:
 
     def test_every_process_is_restricted(self, stack: Stack) -> None:
         for one in family(stack.supervisor.master):
-            with suppress(FileNotFoundError, ProcessLookupError):  # a page's own may end just now
-                said = status(one)
+            if said := status(one):  # a page's own may end just now
                 assert (said["NoNewPrivs"], said["Seccomp"]) == ("1", "2"), one
 
     def test_renderers_have_the_sandbox_of_chromium(self, stack: Stack) -> None:
@@ -140,11 +140,8 @@ class TestService:
 
         def shut_in() -> dict[str, str] | None:
             """One that has only just begun is not yet."""
-            with suppress(FileNotFoundError, ProcessLookupError):
-                for one in named(stack.browsers(), "--type=renderer"):
-                    if (said := status(one))["Seccomp_filters"] != browser["Seccomp_filters"]:
-                        return said
-            return None
+            renderers = filter(None, map(status, named(stack.browsers(), "--type=renderer")))
+            return next((one for one in renderers if one[FILTERS] != browser[FILTERS]), None)
 
         renderer = wait_until(shut_in, 20, "a renderer is there, and filters its system calls")
         # A user namespace of its own, where alone there are capabilities to be had.
@@ -152,7 +149,7 @@ class TestService:
         assert int(renderer["CapBnd"], 16) > 0
         # A process namespace of its own, and a filter of system calls more.
         assert len(renderer["NSpid"].split()) > len(browser["NSpid"].split())
-        assert int(renderer["Seccomp_filters"]) > int(browser["Seccomp_filters"])
+        assert int(renderer[FILTERS]) > int(browser[FILTERS])
 
     def test_the_log_can_be_rotated(self, stack: Stack, tmp_path: Path) -> None:
         rotate(stack, tmp_path)
