@@ -20,6 +20,7 @@ from ssrf import DEFAULT_ADDRESS, Case, cases, page_files
 
 from linkpeek.egress.hosts import ip_literal, is_special
 from linkpeek.geometry import MAX_PAGE_HEIGHT
+from tests.live.capturing import SLACK
 
 #: Where the certificate of one page says that its issuer is to be had; Chromium looks there.
 ISSUER = "127.57.0.1"
@@ -27,8 +28,8 @@ ISSUER = "127.57.0.1"
 PROGRAM = Path(__file__).parent / "hostile/program.py"
 OWN_NETWORK = ["unshare", "--net", *(["--map-root-user"] if os.geteuid() != 0 else [])]
 
-#: Seconds: what the program gives a capture, and what it may take beyond that on a busy machine.
-TIMEOUT, SLACK = 8.0, 8.0
+#: Seconds that the program gives a capture.
+TIMEOUT = 8.0
 
 #: Cases that end with an error of this very kind.
 ERRORS = {
