@@ -137,7 +137,8 @@ def _scale(result: Result) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+    handles, labels = hit.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
