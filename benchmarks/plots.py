@@ -43,6 +43,12 @@ def _axes(count: int, title: str = "", height: float = 3.2) -> tuple[Figure, lis
     return figure, list(found[0])
 
 
+def _explain(figure: Figure, axes: Axes, columns: int) -> None:
+    """Put one legend below all axes, for they share their lines' names and colours."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
 def _servers(result: Result) -> Figure:
     """Requests a second and p99 by connections, for each workload."""
     figure = Figure(figsize=(9, 5.6), layout="constrained")
@@ -65,8 +71,7 @@ def _servers(result: Result) -> Figure:
             axes.set_title(words if row == 0 else "", fontsize=9)
             axes.grid(alpha=0.3)
             axes.set_xlabel("connections" if row else "")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    _explain(figure, grid[0][0], 4)
     return figure
 
 
@@ -91,8 +96,7 @@ def _captures(result: Result) -> Figure:
         axes.minorticks_off()
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
-    handles, labels = rate.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    _explain(figure, rate, 3)
     return figure
 
 
@@ -137,8 +141,7 @@ def _scale(result: Result) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
-    handles, labels = hit.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    _explain(figure, hit, 4)
     return figure
 
 
