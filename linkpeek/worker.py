@@ -7,13 +7,17 @@ that no wake-up came for, and sweeps.
 """
 
 import logging
+import queue
+import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable
+from types import FrameType
 
-from celery.platforms import SecurityWarning
-from celery.signals import worker_ready, worker_shutting_down
+from celery.platforms import EX_OK, SecurityWarning
+from celery.signals import worker_ready
+from celery.worker import state as celery_state
 
 from linkpeek import broker
 from linkpeek.capture.model import Capture
@@ -27,6 +31,8 @@ from linkpeek.tasks import CAPTURE_TASK, make_broker_folders, make_celery
 
 log = logging.getLogger(__name__)
 
+#: HUP is for the supervisor to follow up with a new worker, or from a terminal that is closed.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Seconds a stopping worker lets captures finish before it gives them back.
 #: Upstart kills what has not ended 5 seconds after TERM (init(5), "kill timeout").
 STOP_GRACE = 2.0
@@ -40,6 +46,13 @@ GIVE_BACK_TIME = 0.5
 SWEEP_EVERY = 600.0
 #: Seconds between two tries to record a capture that is done, while the database does not answer.
 RECORD_PAUSE = 1.0
+
+
+def on_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have a function called for each of them, but for what was to be ignored from the start (nohup(1))."""
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 class CaptureWorker:
@@ -57,6 +70,9 @@ class CaptureWorker:
             resources.sessions, resources.storage, self._id, resources.settings.capture_timeout
         )
         self._stopping = threading.Event()
+        #: Gets an item when the worker is to stop. Unlike all else that threads talk through,
+        #: a signal handler may put into it whatever it interrupted, itself too.
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._slots = threading.BoundedSemaphore(resources.settings.concurrency)
         #: Set by each wake-up: whoever has found nothing left looks once more.
         self._woken = threading.Event()
@@ -64,7 +80,7 @@ class CaptureWorker:
         self._starting = threading.Lock()
 
     def run(self) -> None:
-        """Work until TERM or INT.
+        """Work until one of STOP_SIGNALS comes.
 
         :raises ConfigurationError: when the service was not initialised, or no browser can be started.
         """
@@ -75,9 +91,11 @@ class CaptureWorker:
             self._beat()
             log.info("worker %s captures with %s", self._id, self._engine.browser_version)
             beating = self._keep_house()
+            threading.Thread(target=self._stop_when_told, name="stop", daemon=True).start()
             self._serve()
             beating.join(STOP_GRACE)
         finally:
+            self._told.put(None)
             self._stopping.set()
             self._engine.stop()
             self._join_threads(GIVE_BACK_TIME)
@@ -92,8 +110,7 @@ class CaptureWorker:
         app = make_celery(self._settings)
         app.task(name=CAPTURE_TASK, Strategy=f"{broker.__name__}:{broker.strategy.__name__}")(self._wake)
         worker_ready.connect(broker.look_up_often)
-        worker_shutting_down.connect(self._stop_soon, weak=False)
-        app.Worker(
+        worker = app.Worker(
             pool="threads",
             concurrency=1,
             without_gossip=True,
@@ -102,18 +119,28 @@ class CaptureWorker:
             loglevel=logging.getLogger().level,
             redirect_stdouts=False,
             quiet=True,
-        ).start()
-        if not self._stopping.is_set():
+        )
+        # Celery's own handlers take a lock, and wait for it in vain where one interrupts another.
+        worker.install_platform_tweaks = lambda _: on_stop_signals(self._on_signal)
+        worker.start()
+        if celery_state.should_stop is None:
             raise Unavailable("The broker does not answer any more.", code="broker-unavailable")
         self._join_threads(STOP_GRACE + GIVE_BACK_TIME)
 
-    def _stop_soon(self, **_: object) -> None:
-        if self._stopping.is_set():
-            return
+    def _on_signal(self, *_: object) -> None:
+        """Have everything stop.
+
+        Signals come in swarms: one for each thread of a parent that was killed (prctl(2)),
+        microseconds apart.
+        """
+        celery_state.should_stop = EX_OK
+        self._told.put(None)
+
+    def _stop_when_told(self) -> None:
+        self._told.get()
         self._stopping.set()
-        timer = threading.Timer(STOP_GRACE, self._engine.interrupt)
-        timer.daemon = True
-        timer.start()
+        time.sleep(STOP_GRACE)
+        self._engine.interrupt()
 
     def _join_threads(self, seconds: float) -> None:
         """Wait so long for the threads, which finish or give back what they were capturing."""

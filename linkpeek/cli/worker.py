@@ -11,25 +11,23 @@ import click
 from linkpeek.cli.config import setup_logging
 from linkpeek.cli.options import config_argument
 from linkpeek.resources import Resources
-from linkpeek.worker import CaptureWorker
+from linkpeek.worker import STOP_SIGNALS, CaptureWorker, on_stop_signals
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @click.command()
 @config_argument
 @click.option("--die-with-parent", is_flag=True, help="Stop when the process that started this one ends.")
 def worker(resources: Resources, die_with_parent: bool) -> None:
-    """Run a capture worker until it gets a TERM or INT signal.
+    """Run a capture worker until it gets a TERM, INT or HUP signal.
 
     It then finishes what it is capturing, or gives it back after a few seconds.
     """
     if die_with_parent:
         _die_with_parent()
-    # Until Celery listens to signals itself, a stop is an exception, so that the browser is closed.
-    for number in _STOP_SIGNALS:
-        signal.signal(number, _stop)
+    # Until it listens to signals itself, a stop is an exception, so that the browser is closed.
+    on_stop_signals(_stop)
     setup_logging(str(resources.settings.ini_file))
     CaptureWorker(resources).run()
 
@@ -37,7 +35,7 @@ def worker(resources: Resources, die_with_parent: bool) -> None:
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
     # A second one, which would cut the closing short, says nothing new: a terminal and
     # whoever started us may both send one.
-    for number in _STOP_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(0)
 

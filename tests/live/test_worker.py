@@ -183,12 +183,15 @@ def test_captures_what_is_queued(service: Resources, start: Start, site: Site) -
     assert set(snapshot.timings or {}) >= {"queue", "context", "navigation", "settle", "screenshot"}
 
 
-def test_term_gives_back_and_leaves_nothing(service: Resources, start: Start, site: Site) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_gives_back_and_leaves_nothing(
+    service: Resources, start: Start, site: Site, number: signal.Signals
+) -> None:
     worker = start()
     snapshot_id = ask(service, site.url("/never"))
     capturing(service, snapshot_id, site, "/never")
     everything = family(worker)
-    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(number)
     # Upstart and Docker send KILL some seconds after TERM.
     assert worker.wait(5) == 0
     wait_until(lambda: not alive(everything), 5, "all its processes are gone")

@@ -1,5 +1,6 @@
 """The worker with a function for a browser and, mostly, without a broker."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,13 +59,14 @@ class PaperWorker(CaptureWorker):
     def _serve(self) -> None:
         self.told = threading.Event()
         self.told.wait(PATIENCE)
-        self._stop_soon()
+        self._on_signal()
         self._join_threads(PATIENCE)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Engine", PaperEngine)
+    monkeypatch.setattr(module.celery_state, "should_stop", None)  # it is the process's
     monkeypatch.setattr(module, "BEAT", 0.05)
     monkeypatch.setattr(module, "TICK", 0.05)
     monkeypatch.setattr(module, "STOP_GRACE", 0.3)
@@ -379,8 +381,39 @@ class TestStopping:
     def test_a_second_signal_changes_nothing(self, service: Resources, running: Running) -> None:
         running.start()
         for _ in range(3):
-            running.worker._stop_soon()
+            running.worker._on_signal()
         running.stop()
+
+    def test_a_signal_may_interrupt_the_handling_of_another(self, service: Resources) -> None:
+        """As Python does between any two lines of the main thread."""
+        assert interrupted_at(service, 1)
+        instant = 2
+        while interrupted_at(service, instant):
+            instant += 1
+
+
+def interrupted_at(service: Resources, instant: int) -> bool:
+    """Handle a signal, with another one at some instant; whether it had not ended until then."""
+    worker = PaperWorker(service)
+    events = 0
+
+    def trace(*_: object) -> Callable[..., object]:
+        nonlocal events
+        events += 1
+        if events == instant:
+            worker._on_signal()  # is not traced itself
+        return trace
+
+    def handle() -> None:
+        sys.settrace(trace)
+        worker._on_signal()
+        sys.settrace(None)
+
+    thread = threading.Thread(target=handle, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    return events >= instant
 
 
 class TestNotStarting:
