@@ -87,7 +87,7 @@ def run(quick: bool = False, only: Sequence[str] = ()) -> Result:
         site, installed = Path(name, "site"), Path(name, "peers")
         site.mkdir()
         installed.mkdir()
-        peers, missing = own(executable), {}
+        peers, missing = own(executable, few=quick), {}
         if only or not quick:
             more, missing = others(executable, installed)
             peers += [peer for peer in more if not only or peer.name in only]

@@ -29,6 +29,7 @@ NPM = ("capture-website", "playwright-core", "generic-pool", "sharp")
 LOOK = 0.1
 
 LINKPEEK, BARE, RAW = "LinkPeek", "LinkPeek, no thumbnail", "Chromium, raw DevTools"
+RAW_BATCH = "raw DevTools, SCHED_BATCH"
 SHOT_SCRAPER, CAPTURE_WEBSITE, POOL = "shot-scraper multi", "capture-website", "pool of browsers"
 
 
@@ -131,14 +132,20 @@ class Peer:
         return spent
 
 
-def own(executable: Path) -> list[Peer]:
-    """Give the peers that need nothing installed: the engine, and what it cannot be faster than."""
+def own(executable: Path, *, few: bool = False) -> list[Peer]:
+    """Give the peers that need nothing installed: the engine, and what it cannot be faster than.
+
+    :param few: only those without which there is nothing to compare.
+    """
     module = [sys.executable, "-m"]
-    return [
+    peers = [
         Peer(LINKPEEK, [*module, "benchmarks.peers_linkpeek", str(executable)]),
         Peer(BARE, [*module, "benchmarks.peers_linkpeek", str(executable), "--bare"]),
         Peer(RAW, [*module, "benchmarks.peers_devtools", str(executable)]),
     ]
+    if not few:
+        peers.append(Peer(RAW_BATCH, [*module, "benchmarks.peers_devtools", str(executable), "--batch"]))
+    return peers
 
 
 def others(executable: Path, folder: Path) -> tuple[list[Peer], dict[str, str]]:

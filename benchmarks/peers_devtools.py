@@ -2,7 +2,8 @@
 
 One fresh browser context a page: navigate, wait for the load event, take the
 picture; no proxy, nothing checked, nothing waited for, and cleaning up is not
-waited for either. The browser has the engine's command line but for the proxy.
+waited for either. The browser has the engine's command line but for the proxy. It is
+scheduled as any program is; with ``--batch`` as second argument, as the engine has it.
 """
 
 import asyncio
@@ -23,12 +24,14 @@ from linkpeek.capture.spawn import Spawned, spawn
 WIDTH, HEIGHT = 1024, 768
 #: Of the engine's switches, those that leave no way out but a proxy.
 PROXY = ("--proxy-", "--host-resolver-rules")
+#: Runs a program as processes are scheduled that ask for nothing (chrt(1)).
+AS_USUAL = ["/usr/bin/chrt", "--other", "0"]
 
 
-async def main(executable: Path) -> None:
+async def main(executable: Path, batch: bool) -> None:
     """Run a browser and answer rounds."""
     folder = Path(tempfile.mkdtemp())
-    spawned, connection = await _start(executable, folder)
+    spawned, connection = await _start(executable, folder, [] if batch else AS_USUAL)
     cleaning: list[asyncio.Future[dict[str, object]]] = []
 
     async def take(uri: str) -> int:
@@ -63,9 +66,9 @@ async def main(executable: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _start(executable: Path, folder: Path) -> tuple[Spawned, Connection]:
+async def _start(executable: Path, folder: Path, prefix: list[str]) -> tuple[Spawned, Connection]:
     words = flags.command_line(executable, profile=folder, sandbox=os.geteuid() != 0)
-    words = [word for word in words if not word.startswith(PROXY)]
+    words = prefix + [word for word in words if not word.startswith(PROXY)]
     spawned = spawn(words, limits=Cage(None).limits, environment=flags.environment(folder), folder=folder)
     threading.Thread(target=os.fdopen(spawned.errors, "rb").read, daemon=True).start()
     connection = Connection()
@@ -75,4 +78,4 @@ async def _start(executable: Path, folder: Path) -> tuple[Spawned, Connection]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), "--batch" in sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""Becomes the browser, after tying its life to its parent's and limiting it.
+"""Becomes the browser, after tying its life to its parent's, ranking and limiting it.
 
 Run as a program by ``process``, never imported by it. A child must say itself that
 it wants to die with its parent, between fork and exec, and Python code between
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> None:
     split = arguments.index("--")
     parent, commands, answers = map(int, arguments[:3])
     _die_with(parent)
+    _wait_for_turns()
     for limit in arguments[3:split]:
         name, _, value = limit.partition("=")
         _limit(getattr(resource, f"RLIMIT_{name}"), int(value))
@@ -43,6 +44,19 @@ def _die_with(parent: int) -> None:
         sys.exit(125)
     if os.getppid() != parent:  # it died before we asked
         sys.exit(125)
+
+
+def _wait_for_turns() -> None:
+    """Have the browser not interrupt what runs when it wakes up (SCHED_BATCH, sched(7)).
+
+    Its processes wake each other all the time, and with as many pages as cores most of what they
+    interrupt is their own work; the guard and the web processes have their turn sooner. Its share
+    of the processor stays the same. See docs/performance.md.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError:  # where a sandbox forbids it, it works as well, only slower
+        return
 
 
 def _limit(which: int, value: int) -> None:

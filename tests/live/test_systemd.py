@@ -6,6 +6,7 @@ namespaces, system calls, capabilities and writable paths (``confine``), as its 
 
 import errno
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,9 @@ class TestService:
         # A process namespace of its own, and a filter of system calls more.
         assert len(renderer["NSpid"].split()) > len(browser["NSpid"].split())
         assert int(renderer[FILTERS]) > int(browser[FILTERS])
+
+    def test_the_browser_is_scheduled_as_it_asks(self, stack: Stack) -> None:
+        assert os.sched_getscheduler(stack.browsers()[0].pid) == os.SCHED_BATCH
 
     def test_the_log_can_be_rotated(self, stack: Stack, tmp_path: Path) -> None:
         rotate(stack, tmp_path)

@@ -53,6 +53,22 @@ def test_limit_is_never_above_what_we_may(tmp_path: Path) -> None:
     assert done.stdout.strip() == "(100, 100)"
 
 
+def test_waits_for_its_turns(tmp_path: Path) -> None:
+    spawned = start("echo ready >&4; read line <&3", tmp_path)
+
+    assert os.read(spawned.answers, 10) == b"ready\n"
+    assert os.sched_getscheduler(spawned.process.pid) == os.SCHED_BATCH
+    finish(spawned)
+
+
+def test_where_that_is_forbidden_it_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    shim._wait_for_turns()
+
+
 def test_leads_a_session_of_its_own_in_its_folder(tmp_path: Path) -> None:
     spawned = start("pwd >&4; read line <&3", tmp_path)
 
