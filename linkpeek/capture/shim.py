@@ -50,8 +50,8 @@ def _wait_for_turns() -> None:
     """Have the browser not interrupt what runs when it wakes up (SCHED_BATCH, sched(7)).
 
     Its processes wake each other all the time, and with as many pages as cores most of what they
-    interrupt is their own work; the guard and the web processes have their turn sooner. Its share
-    of the processor stays the same. See docs/performance.md.
+    interrupt is their own work, and the guard's, which all of them wait for. The browser's share of
+    the processor stays the same. See docs/performance.md.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
