@@ -11,7 +11,7 @@ from dns_server import NameServer
 from ssrf import DEFAULT_ADDRESS, URL_KINDS, Case, answers, cases
 
 from linkpeek.address import parse_address
-from linkpeek.cli.check import check
+from linkpeek.cli import main
 from linkpeek.egress import EgressServer, Guard, ListedResolver
 from linkpeek.egress import session as session_module
 from linkpeek.egress.policy import IPAddress, judge
@@ -56,7 +56,7 @@ def test_check_says_the_same(case: Case, config: Path) -> None:
     line = case.text.encode("latin-1") if case.raw_bytes else case.line.encode("ascii")
     stubs = {name: ",".join(map(str, ips)) for name, ips in answers(case).items()}
     options = [word for name, ips in stubs.items() for word in ("--resolve", f"{name}={ips}")]
-    result = CliRunner().invoke(check, [str(config), "-", "--escaped", *options], input=line + b"\n")
+    result = CliRunner().invoke(main, ["check", str(config), "-", "--escaped", *options], input=line + b"\n")
     assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
     answer = json.loads(result.stdout)
     assert answer["verdict"] == case.verdict

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkpeek.address import MAX_LENGTH
-from linkpeek.cli.check import _LONGEST, _lines, check
+from linkpeek.cli import main
+from linkpeek.cli.check import _LONGEST, _lines
 from linkpeek.egress.verdict import decoded, read_stub
 
 ANY = ("--resolve", "*=93.184.216.34")
@@ -30,7 +31,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(config: str, *words: str, lines: bytes = b"") -> Result:
-    return CliRunner().invoke(check, [config, *words], input=lines)
+    return CliRunner().invoke(main, ["check", config, *words], input=lines)
 
 
 def said(config: str, *words: str, lines: bytes = b"") -> list[dict[str, Any]]:
