@@ -95,7 +95,6 @@ class CaptureWorker:
             self._serve()
             beating.join(STOP_GRACE)
         finally:
-            self._told.put(None)
             self._stopping.set()
             self._engine.stop()
             self._join_threads(GIVE_BACK_TIME)
