@@ -70,6 +70,7 @@ HOSTILE = (
     "/drawings",
     "/frames",
     "/huge-picture",
+    "/long-addresses",
     "/nested-workers",
     "/stores",
     "/wasm",

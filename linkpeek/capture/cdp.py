@@ -30,8 +30,16 @@ COMMAND_TIMEOUT = 15.0
 #: wanted, a picture of 3840 x 16384 pixels of noise, has about 340 MB as base64.
 MAX_MESSAGE = 400 * 1024 * 1024
 
+#: Bytes. A longer event is dropped unread. An address has 2 MB at most, and an event tells of it
+#: three times; only those of a page that loads ``data:`` addresses by script are longer.
+MAX_EVENT = 8 * 1024 * 1024
+
 #: What an event begins with, as Chromium writes it; its name follows, and a quote.
 _EVENT = b'{"method":"'
+#: What comes before its session's id, at its very end. In a text of the page the quotes would be escaped.
+_SESSION = b',"sessionId":"'
+#: Bytes that hold both, and the id of 32 characters.
+_TAIL = 64
 
 
 class ProtocolError(Exception):
@@ -95,6 +103,7 @@ class Connection:
         if session.id is not None:
             self._sessions.pop(session.id, None)
         session.handlers.clear()
+        session.weighed = _ignore
 
     def close(self) -> None:
         """Close both pipes and fail every call that waits; may be repeated."""
@@ -126,10 +135,16 @@ class Connection:
         self._writer.write(json.dumps(message).encode() + b"\0")
         return answer
 
-    def receive(self, data: bytes) -> None:
-        """Take one message of the browser, without its NUL."""
-        if data.startswith(_EVENT) and data[len(_EVENT) : data.find(b'"', len(_EVENT))] not in self._wanted:
-            return
+    def receive(self, data: bytes, size: int) -> None:
+        """Take one message of the browser, without its NUL.
+
+        :param data: all of it; of an event that is too long, the beginning and the end.
+        :param size: bytes that it had.
+        """
+        if data.startswith(_EVENT):
+            self._weigh(data, size)
+            if size > MAX_EVENT or data[len(_EVENT) : data.find(b'"', len(_EVENT))] not in self._wanted:
+                return
         try:
             message = json.loads(data)
         except ValueError:
@@ -142,6 +157,13 @@ class Connection:
         session = self.browser if session_id is None else self._sessions.get(session_id)
         if session is not None:
             session.dispatch(message["method"], message.get("params", {}))
+
+    def _weigh(self, event: bytes, size: int) -> None:
+        """Tell an event's session of its size: reading alone costs time, which is all pages'."""
+        _, mark, name = event[-_TAIL:].partition(_SESSION)
+        session = self._sessions.get(name.decode(errors="replace").rstrip('"}')) if mark else None
+        if session is not None:
+            session.weighed(size)
 
     def _answered(self, message: dict[str, Any]) -> None:
         answer = self._calls.get(message["id"])
@@ -161,6 +183,8 @@ class Session:
         self.connection = connection
         self.id = session_id
         self.handlers: dict[str, Handler] = {}
+        #: Called with the bytes of each event, also of those that nobody reads.
+        self.weighed: Callable[[int], object] = _ignore
 
     def on(self, event: str, handler: Handler) -> None:
         """Call ``handler`` with the parameters of each such event; one handler an event."""
@@ -196,6 +220,10 @@ class Session:
             raise CommandTimeout(f"{method} took more than {limit:g} s") from None
 
 
+def _ignore(_: int) -> None:
+    """Listen to nothing."""
+
+
 class _Reading(asyncio.Protocol):
     """Cuts the browser's bytes into messages."""
 
@@ -211,18 +239,21 @@ class _Reading(asyncio.Protocol):
         *ends, rest = data.split(b"\0")
         for end in ends:
             self._keep(end)
-            whole, oversize = b"".join(self._parts), self._size > MAX_MESSAGE
+            whole, size = b"".join(self._parts), self._size
             self._parts, self._size = [], 0
-            if not oversize:
-                self._connection.receive(whole)
+            if whole:
+                self._connection.receive(whole, size)
         self._keep(rest)
 
     def _keep(self, part: bytes) -> None:
+        if not part:
+            return
         self._size += len(part)
-        if self._size > MAX_MESSAGE:
+        self._parts.append(part)
+        if self._size > MAX_EVENT and self._parts[0].startswith(_EVENT):
+            self._parts[1:] = [b"".join(self._parts[1:])[-_TAIL:]]
+        elif self._size > MAX_MESSAGE:
             self._parts.clear()
-        elif part:
-            self._parts.append(part)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connection.close()

@@ -42,6 +42,7 @@ GREEDY = (
     "/deep",
     "/bomb",
     "/worker-bytes",
+    "/long-addresses",
 )
 
 

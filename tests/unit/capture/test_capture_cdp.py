@@ -175,15 +175,52 @@ def test_cut_messages_nonsense_and_bugs_in_handlers_do_no_harm(caplog: pytest.Lo
     assert "E.bad" in caplog.text
 
 
+@pytest.mark.parametrize("piece", [1, 50, 10_000])
+def test_events_are_weighed_and_the_longest_not_read(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    """However the pipe cuts them."""
+    monkeypatch.setattr(cdp, "MAX_EVENT", 300)
+
+    async def test(connection: Connection, fake: FakeBrowser) -> None:
+        seen, sizes, done = [], [], asyncio.Event()
+        page, other = connection.session("A" * 32), connection.session("B" * 32)
+        page.on("E.e", lambda params: seen.append(len(params["text"])))
+        page.weighed, other.weighed = sizes.append, lambda size: done.set()
+        whole = b""
+        for name, length in (("E.e", 200), ("E.e", 400), ("E.unwanted", 10), ("E.unwanted", 400)):
+            event = {"method": name, "params": {"text": "x" * length}, "sessionId": page.id}
+            whole += json.dumps(event, separators=(",", ":")).encode() + b"\0"
+        for start in range(0, len(whole), piece):
+            fake.raw(whole[start : start + piece])
+            await asyncio.sleep(0)
+        fake.say({"method": "E.unwanted", "params": {}, "sessionId": other.id})
+        await asyncio.wait_for(done.wait(), 5)
+        assert seen == [200]
+        assert sizes == [len(event) for event in whole.split(b"\0")[:-1]]
+
+    with_browser(test)
+
+
+def test_answers_may_be_longer_than_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cdp, "MAX_EVENT", 300)
+
+    async def test(connection: Connection, fake: FakeBrowser) -> None:
+        call = asyncio.create_task(connection.browser.call("A.a"))
+        (sent,) = await fake.commands(1)
+        fake.say({"id": sent["id"], "result": {"data": "x" * 5000}})
+        assert len((await call)["data"]) == 5000
+
+    with_browser(test)
+
+
 def test_message_that_is_too_long_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cdp, "MAX_MESSAGE", 1000)
 
     async def test(connection: Connection, fake: FakeBrowser) -> None:
-        seen, done = [], asyncio.Event()
-        connection.browser.on("E.e", seen.append)
+        call, done = connection.browser.post("A.a"), asyncio.Event()
+        (sent,) = await fake.commands(1)
         connection.browser.on("E.done", lambda _: done.set())
-        fake.say({"method": "E.e", "params": {"long": "x" * 5000}}, {"method": "E.done"})
+        fake.say({"id": sent["id"], "result": {"long": "x" * 5000}}, {"method": "E.done"})
         await asyncio.wait_for(done.wait(), 5)
-        assert seen == []
+        assert not call.done()
 
     with_browser(test)

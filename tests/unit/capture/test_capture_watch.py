@@ -166,6 +166,21 @@ def test_page_that_cannot_be_held_fails(requests: int, most: int) -> None:
     with_watch(test)
 
 
+def test_a_page_of_which_too_much_is_told() -> None:
+    async def test(watch: Watch, session: FakeSession) -> None:
+        session.weighed(module.MAX_TOLD)
+        assert watch.excess == ""
+        session.weighed(1)
+        assert watch.excess != ""
+        session.weighed(module.MAX_TOLD * (module.UNHELD_TOLD - 1) - 1)
+        assert watch.fault is None
+        session.weighed(1)
+        assert watch.fault is not None
+        assert watch.fault.code == "too-large"
+
+    with_watch(test)
+
+
 @pytest.mark.parametrize(("kind", "accept"), [("alert", False), ("prompt", False), ("beforeunload", True)])
 def test_dialogs_are_answered(kind: str, accept: bool) -> None:
     async def test(watch: Watch, session: FakeSession) -> None:
