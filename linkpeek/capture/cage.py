@@ -56,9 +56,10 @@ class Cage:
         cage._limit("pids.max", str(MAX_TASKS))
         return cage
 
-    def take(self, pid: int) -> None:
-        """Put a process, and with it what it will start, into the group."""
-        self._limit("cgroup.procs", str(pid))
+    def inspect(self, pid: int) -> None:
+        """Say in the log where a process that was to enter the group (see ``shim``) could not."""
+        if self.path is not None and str(pid) not in _lines(self.path / "cgroup.procs"):
+            log.warning("the browser is not in its control group %s; nothing limits it as a whole", self.path)
 
     def kill(self) -> None:
         """Kill every process in the group, however it may have left its process group."""
@@ -69,10 +70,7 @@ class Cage:
         """Whether a process of the group still lives; False where there is no group."""
         if self.path is None:
             return False
-        try:
-            return "populated 1" in (self.path / "cgroup.events").read_text()
-        except OSError:
-            return False
+        return "populated 1" in _lines(self.path / "cgroup.events")
 
     def remove(self) -> None:
         """Remove the group; may be repeated."""
@@ -87,6 +85,14 @@ class Cage:
             (self.path / name).write_text(value)
         except OSError as exc:
             log.warning("%s of the browser's control group: %s", name, exc)
+
+
+def _lines(file: Path) -> list[str]:
+    """Give the lines of a file; none where it cannot be read."""
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _remove_stale(parent: Path) -> None:

@@ -64,6 +64,7 @@ class Chromium:
                 limits=cage.limits,
                 environment=flags.environment(profile.path),
                 folder=profile.path,
+                group=cage.path,
             )
         except BaseException:
             profile.remove()
@@ -71,11 +72,11 @@ class Chromium:
             raise
         self = cls(spawned, profile, cage)
         try:
-            cage.take(self.pid)
             # Whoever gives up: the pipes are taken over, so that there is someone to close them.
             await asyncio.shield(self._take_pipes(spawned))
             await self._greet()
-            note_session(profile.path, self.pid)
+            cage.inspect(self.pid)
+            self._note()
         except BaseException:
             await self.close()
             raise
@@ -95,6 +96,12 @@ class Chromium:
             reason = self._complaints.summary() or exc
             raise Unavailable(f"The browser does not start: {reason}") from None
         self.version = str(version["product"])
+
+    def _note(self) -> None:
+        try:
+            note_session(self._profile.path, self.pid)
+        except OSError as exc:  # the disk is full, or the browser has just ended
+            raise Unavailable(f"The browser does not start: {exc}") from exc
 
     @property
     def pid(self) -> int:

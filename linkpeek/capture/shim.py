@@ -6,8 +6,9 @@ the two (``preexec_fn``) may deadlock where there are threads; so this short
 program is started, and replaces itself by the browser.
 
 Arguments: the parent's pid, the file descriptor to read commands from, the one
-to write answers to, limits as ``name=value`` (``RLIMIT_`` left out), ``--`` and
-the command. Exit code 125: could not be set up.
+to write answers to, the folder of the control group to enter or nothing, limits as
+``name=value`` (``RLIMIT_`` left out), ``--`` and the command. Exit code 125: could
+not be set up.
 
 PR_SET_PDEATHSIG fires when the *thread* that forked ends, not the process
 (prctl(2)): the browser must be started from a thread that lives as long as it should.
@@ -29,8 +30,10 @@ def main(arguments: list[str]) -> None:
     split = arguments.index("--")
     parent, commands, answers = map(int, arguments[:3])
     _die_with(parent)
+    if arguments[3]:
+        _enter(arguments[3])
     _wait_for_turns()
-    for limit in arguments[3:split]:
+    for limit in arguments[4:split]:
         name, _, value = limit.partition("=")
         _limit(getattr(resource, f"RLIMIT_{name}"), int(value))
     _place_pipes(commands, answers)
@@ -44,6 +47,16 @@ def _die_with(parent: int) -> None:
         sys.exit(125)
     if os.getppid() != parent:  # it died before we asked
         sys.exit(125)
+
+
+def _enter(group: str) -> None:
+    """Enter a control group, so that all that the browser ever starts is in it (cgroups(7))."""
+    try:
+        procs = os.open(os.path.join(group, "cgroup.procs"), os.O_WRONLY)
+        os.write(procs, str(os.getpid()).encode())
+        os.close(procs)
+    except OSError:  # whoever made the group sees it (``cage``)
+        return
 
 
 def _wait_for_turns() -> None:

@@ -23,7 +23,12 @@ class Spawned:
 
 
 def spawn(
-    command: Sequence[str], *, limits: Sequence[str], environment: Mapping[str, str], folder: Path
+    command: Sequence[str],
+    *,
+    limits: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    group: Path | None = None,
 ) -> Spawned:
     """Start a command, by way of ``shim``, as the leader of a session and a process group.
 
@@ -31,11 +36,12 @@ def spawn(
 
     :param limits: ``NAME=value``, see ``cage``.
     :param folder: its working directory.
+    :param group: folder of the control group that it enters before it begins, if it may.
     :raises Unavailable: it cannot be started.
     """
     (commands_out, commands), (answers, answers_in), (errors, errors_in) = _pipes(3)
     pipes = (str(commands_out), str(answers_in))
-    become = [python(), "-I", "-S", shim.__file__, str(os.getpid()), *pipes, *limits]
+    become = [python(), "-I", "-S", shim.__file__, str(os.getpid()), *pipes, str(group or ""), *limits]
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell, and every word is ours
             [*become, "--", *command],

@@ -1,6 +1,7 @@
 """The browser as a process: it replaces itself, dies with its owner, and leaves nothing behind."""
 
 import asyncio
+import errno
 import os
 import pwd
 import shutil
@@ -16,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from linkpeek.capture import Browser, Capture, find_executable
+from linkpeek.capture import Browser, Capture, find_executable, process
 from linkpeek.capture.fleet import Fleet
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.stage import SET_UP_TIMEOUT, Stage
@@ -302,6 +303,18 @@ def test_closing_that_is_given_up_goes_on(loop: Loop, temp_folder: Path) -> None
 
     processes = loop.run(give_up())
     assert eventually(lambda: not alive(processes) and not throw_away_folders(temp_folder))
+
+
+def test_a_disk_that_is_full_leaves_nothing(
+    loop: Loop, temp_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(process, "note_session", full)
+    with pytest.raises(Unavailable, match=r"does not start: .*No space left"):
+        loop.run(Chromium.start(find_executable(), sandbox=not IS_ROOT))
+    assert throw_away_folders(temp_folder) == []
 
 
 def test_retired_browser_goes_with_the_rest(loop: Loop, site: Site, temp_folder: Path) -> None:

@@ -22,7 +22,7 @@ def test_limits_hold_without_a_control_group(monkeypatch: pytest.MonkeyPatch) ->
     assert built.path is None
     assert limits["CORE"] == "0"
     assert 1024 * MB <= int(limits["DATA"]) <= 4096 * MB
-    built.take(os.getpid())
+    built.inspect(os.getpid())
     built.kill()
     built.remove()
 
@@ -47,14 +47,23 @@ def test_group_is_made_beside_our_own_and_removed(group: Path) -> None:
 def test_controllers_that_are_there_are_used(group: Path) -> None:
     built = Cage.build()
     assert built.path is not None
-    for name in ("cgroup.procs", "cgroup.kill"):
-        (built.path / name).write_text("")
-    built.take(123)
+    (built.path / "cgroup.kill").write_text("")
     built.kill()
 
-    assert (built.path / "cgroup.procs").read_text() == "123"
     assert (built.path / "cgroup.kill").read_text() == "1"
     assert not (built.path / "memory.max").exists(), "no controller, no limit"
+
+
+@pytest.mark.parametrize(("inside", "warnings"), [("12\n123\n", 0), ("12\n1234\n", 1), ("", 1)])
+def test_a_browser_that_is_not_in_its_group_is_told_of(
+    group: Path, caplog: pytest.LogCaptureFixture, inside: str, warnings: int
+) -> None:
+    built = Cage.build()
+    assert built.path is not None
+    (built.path / "cgroup.procs").write_text(inside)
+    built.inspect(123)
+
+    assert len(caplog.records) == warnings
 
 
 def test_groups_of_dead_workers_are_removed(group: Path) -> None:

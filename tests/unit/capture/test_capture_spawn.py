@@ -16,8 +16,10 @@ from linkpeek.errors import Unavailable
 SHELL = "/bin/sh"
 
 
-def start(script: str, folder: Path, *limits: str) -> Spawned:
-    return spawn.spawn([SHELL, "-c", script], limits=limits, environment={"PATH": os.defpath}, folder=folder)
+def start(script: str, folder: Path, *limits: str, group: Path | None = None) -> Spawned:
+    return spawn.spawn(
+        [SHELL, "-c", script], limits=limits, environment={"PATH": os.defpath}, folder=folder, group=group
+    )
 
 
 def finish(spawned: Spawned) -> str:
@@ -51,6 +53,19 @@ def test_limit_is_never_above_what_we_may(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "(100, 100)"
+
+
+def test_has_entered_its_group_when_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").touch()
+    spawned = start("cat cgroup.procs >&4; echo ' '$$ >&4", tmp_path, group=tmp_path)
+    entered, own = finish(spawned).split()
+
+    assert entered == own
+
+
+@pytest.mark.parametrize("group", [None, Path("/nonexistent")])
+def test_a_group_that_cannot_be_entered_is_left_out(tmp_path: Path, group: Path | None) -> None:
+    assert finish(start("ls >&4; echo ran >&4", tmp_path, group=group)) == "ran\n"
 
 
 def test_waits_for_its_turns(tmp_path: Path) -> None:
@@ -98,7 +113,7 @@ def test_ends_with_the_thread_that_started_it(tmp_path: Path) -> None:
 
 
 def test_orphan_does_not_even_begin() -> None:
-    arguments = [sys.executable, "-I", "-S", shim.__file__, "1", "3", "4", "--", SHELL]
+    arguments = [sys.executable, "-I", "-S", shim.__file__, "1", "3", "4", "", "--", SHELL]
 
     assert subprocess.run(arguments, check=False).returncode == 125
 
