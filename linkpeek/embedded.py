@@ -7,6 +7,7 @@ application does not pile up workers.
 
 import atexit
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -28,7 +29,8 @@ def start(settings: Settings) -> None:
     """
     if settings.ini_file is None:
         raise ConfigurationError("linkpeek.worker = embedded needs an ini file to start the worker with")
-    command = [sys.executable, "-m", "linkpeek", "worker", "--die-with-parent", str(settings.ini_file)]
+    tie = ["--die-with-parent", str(os.getpid())]
+    command = [sys.executable, "-m", "linkpeek", "worker", *tie, str(settings.ini_file)]
     keeper = _Keeper(command)
     atexit.register(keeper.stop)
     # The kernel ties the child to the thread that started it, not to the
@@ -40,20 +42,35 @@ class _Keeper:
     def __init__(self, command: list[str]) -> None:
         self._command = command
         self._stopping = threading.Event()
+        self._starting = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        while not self._stopping.is_set():
-            self._child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own command
-            code = self._child.wait()
-            if not self._stopping.wait(RESTART_PAUSE):
+        """Start the worker, and again whenever it ends, until told to stop."""
+        while True:
+            with self._starting:
+                if self._stopping.is_set():
+                    return
+                child = self._child = self._start()
+            code = None if child is None else child.wait()
+            if not self._stopping.wait(RESTART_PAUSE) and code is not None:
                 log.warning("the embedded worker ended with code %s; starting it again", code)
 
+    def _start(self) -> "subprocess.Popen[bytes] | None":
+        try:
+            return subprocess.Popen(self._command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own command
+        except OSError as exc:  # no process or no memory is left, for now
+            log.error("the embedded worker does not start: %s; trying again", exc)
+            return None
+
     def stop(self) -> None:
+        """End the worker, and start no other."""
         self._stopping.set()
-        if self._child is not None and self._child.poll() is None:
-            self._child.terminate()
+        with self._starting:  # what is being started is there to be ended
+            child = self._child
+        if child is not None and child.poll() is None:
+            child.terminate()
             try:
-                self._child.wait(STOP_TIME)
+                child.wait(STOP_TIME)
             except subprocess.TimeoutExpired:
-                self._child.kill()
+                child.kill()

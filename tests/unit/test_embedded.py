@@ -1,3 +1,6 @@
+import errno
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -74,6 +77,43 @@ def test_a_worker_that_does_not_heed_the_stop_is_killed(
     begun(notes, 1)
     keeper.stop()
     assert keeper._child.wait(PATIENCE) == -9
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    keep: Callable[..., _Keeper], notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, troubles = subprocess.Popen, iter(range(3))
+
+    def scarce(*arguments: object, **options: object) -> object:
+        if next(troubles, None) is not None:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", scarce)
+    keep()
+    begun(notes, 1)
+
+
+def test_a_stop_ends_also_a_worker_that_is_just_being_started(
+    keep: Callable[..., _Keeper], notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, starting, go_on, started = subprocess.Popen, threading.Event(), threading.Event(), []
+
+    def slow(*arguments: object, **options: object) -> object:
+        starting.set()
+        go_on.wait(PATIENCE)
+        started.append(real(*arguments, **options))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    keeper = keep()
+    assert starting.wait(PATIENCE)
+    stopping = threading.Thread(target=keeper.stop)
+    stopping.start()
+    assert keeper._stopping.wait(PATIENCE)
+    go_on.set()
+    stopping.join(PATIENCE)
+    assert [child.poll() for child in started] == [-signal.SIGTERM]
 
 
 def test_without_an_ini_file_there_is_nothing_to_start_it_with(tmp_path: Path) -> None:
