@@ -120,7 +120,8 @@ class CaptureWorker:
             quiet=True,
         )
         # Celery's own handlers take a lock, and wait for it in vain where one interrupts another.
-        worker.install_platform_tweaks = lambda _: on_stop_signals(self._on_signal)
+        worker.install_platform_tweaks = lambda _: None
+        on_stop_signals(self._on_signal)
         worker.start()
         if celery_state.should_stop is None:
             raise Unavailable("The broker does not answer any more.", code="broker-unavailable")
@@ -207,15 +208,19 @@ class CaptureWorker:
             log.info("snapshot %s: %s after %.3f s", claim.token, result, time.monotonic() - started)
 
     def _finish(self, claim: Claim, capture: Capture) -> bool:
-        """Record a capture: what is done is not thrown away for a database that is locked for a moment."""
+        """Record a capture: what is done is not thrown away for a database that is locked for a moment.
+
+        :raises Interrupted: the worker stops, and the database still does not answer.
+        """
         deadline = time.monotonic() + LEASE_MARGIN
         while True:
             try:
                 return self._captures.finish(claim, capture)
             except Unavailable as exc:
-                passes = exc.code == "database-unavailable" and time.monotonic() < deadline
-                if not passes or self._stopping.wait(RECORD_PAUSE):
+                if exc.code != "database-unavailable" or time.monotonic() >= deadline:
                     raise
+                if self._stopping.wait(RECORD_PAUSE):
+                    raise Interrupted from exc
 
     def _fail(self, claim: Claim, error: LinkPeekError) -> None:
         delay = self._captures.fail(claim, error)

@@ -201,12 +201,18 @@ def test_a_stop_gives_back_and_leaves_nothing(
 
 
 def test_term_lets_a_quick_capture_finish(service: Resources, start: Start, site: Site) -> None:
-    worker = start()
-    snapshot_id = ask(service, site.url("/slow"))
-    capturing(service, snapshot_id, site, "/slow")
-    worker.send_signal(signal.SIGTERM)
-    worker.wait(5)
-    assert row(service, snapshot_id).state in (State.READY, State.QUEUED)
+    """On a machine that is busy with other things it may have to be given back."""
+    snapshot_id = ask(service, site.url("/slow?s=0.3"))
+    for _ in range(3):
+        worker = start()
+        capturing(service, snapshot_id, site, "/slow")
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(5)
+        if (state := row(service, snapshot_id).state) == State.READY:
+            return
+        assert state == State.QUEUED
+        site.hits.clear()
+    raise AssertionError("it was given back each time")
 
 
 def test_kill_leaves_no_browser_and_the_next_worker_goes_on(
@@ -384,6 +390,14 @@ def test_signals_while_the_browser_starts(
     assert worker.wait(10) == 0
     assert not alive(browser)
     assert not list(temporary.glob("linkpeek-*"))
+
+
+def test_a_worker_whose_parent_is_gone_does_not_even_begin(service: Resources, tmp_path: Path) -> None:
+    ini = tmp_path / "worker.ini"
+    ini.write_text(INI.format(folder=tmp_path, timeout=20, chromium=""))
+    command = [sys.executable, "-m", "linkpeek", "worker", "--die-with-parent", "1", str(ini)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")

@@ -338,20 +338,23 @@ class TestBeingAlive:
 
 
 class TestStopping:
-    def test_lets_a_capture_finish(self, service: Resources, running: Running) -> None:
-        begun, release = threading.Event(), threading.Event()
+    def test_lets_a_capture_finish(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = threading.Event()
 
         def capture(request: object) -> object:
             begun.set()
-            release.wait(PATIENCE)
+            assert running.worker._stopping.wait(PATIENCE)
+            if running.engine.cut_off.wait(module.STOP_GRACE / 10):
+                raise Interrupted
             return make_capture(request)
 
+        monkeypatch.setattr(module, "STOP_GRACE", PATIENCE / 10)
         running.engine.capture = capture
         snapshot_id = ask(service)
         running.start()
         assert begun.wait(PATIENCE)
-        running.worker.told.set()
-        release.set()
         running.stop()
         assert row(service, snapshot_id).state == State.READY
 
@@ -376,7 +379,25 @@ class TestStopping:
         running.stop()
         snapshot_id = ask(service)
         running.worker._wake()
+        running.worker._join_threads(PATIENCE)
         assert row(service, snapshot_id).state == State.QUEUED
+
+    def test_gives_back_what_it_cannot_record(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried = threading.Event()
+
+        def finish(claim: object, capture: object) -> object:
+            tried.set()
+            raise Unavailable("The database does not answer.", code="database-unavailable")
+
+        monkeypatch.setattr(running.worker._captures, "finish", finish)
+        snapshot_id = ask(service)
+        running.start()
+        assert tried.wait(PATIENCE)
+        running.stop()
+        found = row(service, snapshot_id)
+        assert (found.state, found.attempts, found.lease_owner) == (State.QUEUED, 0, None)
 
     def test_a_second_signal_changes_nothing(self, service: Resources, running: Running) -> None:
         running.start()
@@ -446,8 +467,12 @@ class TestNotStarting:
             def start(self) -> None:
                 """Return at once, as Celery does after an error it cannot handle."""
 
+        heard = []
+        monkeypatch.setattr(module, "on_stop_signals", heard.append)  # the signals are the tests'
         monkeypatch.setattr(module, "make_celery", lambda settings: Celery())
+        worker = CaptureWorker(service)
         with pytest.raises(Unavailable) as caught:
-            CaptureWorker(service).run()
+            worker.run()
         assert caught.value.code == "broker-unavailable"
+        assert heard == [worker._on_signal]
         assert beats(service) == []
