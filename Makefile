@@ -9,12 +9,16 @@
 PYTHON ?= python3
 # More words for pytest: make test PYTEST_ARGS='-k egress -x'
 PYTEST_ARGS ?=
+# How many files of tests run at the same time; 0 for one test after the other, in this process.
+# Most of what the tests do is waiting for what they started.
+TEST_FILES_AT_ONCE ?= 3
 # How long `make fuzz` goes on with each of its tests.
 FUZZ_SECONDS ?= 60
 
 ENV := env
 BIN := $(ENV)/bin
 CODE := linkpeek tests benchmarks setup.py
+AT_ONCE := -n $(TEST_FILES_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 # The browser, the fonts that pages of the world need, and what uWSGI is compiled with.
 RUN_PACKAGES := gcc libc6-dev chromium-headless-shell|chromium chromium-sandbox \
@@ -50,11 +54,11 @@ test: test-system $(ENV)/.test ## Lint, types, then every test, with real progra
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(AT_ONCE) $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: $(ENV)/.test ## Only the tests that start no other program
-	$(BIN)/python -m pytest -m 'not live' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not live' $(AT_ONCE) $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(ENV)/.test ## Check style and layout of the code

@@ -59,6 +59,7 @@ EXTRAS["test"] = [
     "psutil>=6",
     "pytest>=8.2",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.7",
     "ruff>=0.8",
     "setuptools>=77",
     "supervisor>=4.2,<5",
