@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks import Result, command
 from benchmarks.load import is_idle, together, usage, wrk
-from benchmarks.service import WARM_UP, answers, many_sizes, signed, wait_until
+from benchmarks.service import answers, signed, wait_until
 from benchmarks.stacks import Legacy, Stack, Uwsgi, web_processes
 from benchmarks.text import grid, seconds, short, times, whole
 from tests.live.legacy import NAME, PORTS, LegacyNginx
@@ -114,8 +114,9 @@ def throughput(stack: Stack, page: str, duration: int, *, bare: bool) -> Result:
         stack.wait_ready()
         stack.picture(page)
         wait_until(lambda: is_idle(jobs[0].pid), 30, "all of it has started")
-        ask(many_sizes(page), WARM_UP)
-        result["signed"] = ask(many_sizes(page), duration)
+        pages = stack.many_pages(page)
+        ask(pages, 1)
+        result["signed"] = ask(pages, duration)
         result["memory_mb"] = usage(web_processes(jobs[0])).memory
         result["one"] = ask([signed(page)], duration)
     if not bare:

@@ -30,10 +30,6 @@ from linkpeek.storage import image_path
 CHECKOUT = Path(__file__).resolve().parent.parent
 APIKEY, SECRET = "benchmark", "sesame"
 VIEWPORT = Viewport(1024, 768)
-#: Widths of the pictures that ``many_sizes`` asks for.
-WIDTHS = range(200, 320)
-#: Seconds of load in which the pictures of all those widths are made.
-WARM_UP = 4
 BATCH = 10_000
 #: How often one inode may be linked to is limited; ext4's limit is 65,000.
 MOST_LINKS = 60_000
@@ -162,14 +158,6 @@ def hits(count: int, most: int = 2000) -> list[str]:
     """Give signed requests for snapshots that are there, spread over all ``count`` of them."""
     step = max(1, count // most)
     return [signed(uri(number)) for number in range(0, count, step)][:most]
-
-
-def many_sizes(address: str) -> list[str]:
-    """Give signed requests for one page in many sizes, for each of which a picture is made and kept.
-
-    So many that none is asked for often enough to be answered without a look (``linkpeek.at_once``).
-    """
-    return [signed(address, str(width)) for width in WIDTHS]
 
 
 def free_port() -> int:

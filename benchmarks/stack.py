@@ -1,24 +1,26 @@
 """The whole stack of today: what its layers cost, over HTTPS.
 
 Stored images by deploy/nginx/linkpeek.conf, against a bare Nginx that serves the
-same files with the same TLS; signed API v1 hits, of many pictures and of a single one
-that everybody wants, against a bare Pyramid view, each by uWSGI's exec line behind
-that Nginx. All run at the same time and are asked in turn, round by round. As root,
-in a network of its own.
+same files with the same TLS; signed API v1 hits, of many pictures, of the same while the
+database is written to, and of a single one that everybody wants, against a bare Pyramid
+view, each by uWSGI's exec line behind that Nginx. All run at the same time and are asked in
+turn, round by round. As root, in a network of its own.
 
     python -m benchmarks.stack [--quick] [--json FILE]
 """
 
 import re
+import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from subprocess import Popen
 
 from benchmarks import Result, command
 from benchmarks.load import Figures, is_idle, stop, together, wrk
-from benchmarks.service import WARM_UP, answers, listens, many_sizes, signed, wait_until
+from benchmarks.service import answers, listens, signed, wait_until
 from benchmarks.stacks import Stack, Uwsgi
 from benchmarks.text import grid, percent, short, whole
 from tests.live.network import own_network
@@ -27,11 +29,14 @@ from tests.live.site import Site
 from tests.live.tree import deployed_tree
 
 CONNECTIONS = 50
+#: Commits a second meanwhile, where there are any: as many as two or three captures a second make.
+COMMITS = 10
 #: Ports of the bare service, of the Nginx before it, and of the bare Nginx.
 BARE_APP, BARE_FRONT, BARE_FILES = 5300, 8443, 9443
 PAIRS = {
     "stored images": ("images", "bare Nginx"),
     "signed hits": ("hits", "bare view"),
+    "signed hits while it is written": ("written", "bare view"),
     "signed hits of one picture": ("one picture", "bare view"),
 }
 
@@ -59,6 +64,7 @@ def run(quick: bool = False) -> Result:
         page = site.url("/static")
         stack.wait_ready()
         image = stack.picture(page)
+        pages = stack.many_pages(page)
         _bare_service(opened)
         root = stack.tree.web / "linkpeek/var"
         _serve_files(nginx, root)
@@ -66,16 +72,18 @@ def run(quick: bool = False) -> Result:
         asked = {
             "images": (front, [image]),
             "bare Nginx": (f"https://127.0.0.1:{BARE_FILES}", [image]),
-            "hits": (front, many_sizes(page)),
+            "hits": (front, pages),
+            "written": (front, pages),
             "one picture": (front, [signed(page)]),
             "bare view": (f"https://127.0.0.1:{BARE_FRONT}", ["/bare"]),
         }
         runs: dict[str, list[Figures]] = {name: [] for name in asked}
         for address, paths in asked.values():
-            wrk(address, paths, CONNECTIONS, WARM_UP if len(paths) > 1 else 1, NAME)
+            wrk(address, paths, CONNECTIONS, 1, NAME)
         for _ in range(rounds):
             for name, (address, paths) in asked.items():
-                runs[name].append(wrk(address, paths, CONNECTIONS, seconds, NAME))
+                with _writing(root / "linkpeek.sqlite") if name == "written" else nullcontext():
+                    runs[name].append(wrk(address, paths, CONNECTIONS, seconds, NAME))
         size = (root / image.lstrip("/")).stat().st_size
     ratios = {
         name: round(median(a["rate"] / b["rate"] for a, b in zip(runs[one], runs[other], strict=True)), 3)
@@ -113,6 +121,26 @@ def _bare_service(opened: ExitStack) -> None:
     nginx.start()
     wait_until(lambda: answers(BARE_APP, "/bare"), 40, "the bare view answers")
     wait_until(lambda: is_idle(job.pid), 40, "all of the bare service has started")
+
+
+@contextmanager
+def _writing(database: Path) -> Iterator[None]:
+    """Commit something again and again, as the worker does."""
+    done = threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(database)) as connection:
+            while not done.wait(1 / COMMITS):
+                with connection:
+                    connection.execute("UPDATE snapshot SET title = title")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextmanager

@@ -1,19 +1,30 @@
 """Today's stack and the one before it, each started from its own files under deploy/."""
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 
 import psutil
+import sqlalchemy as sa
 
-from benchmarks.service import APIKEY, SECRET, answers, signed, wait_until
+from benchmarks.service import APIKEY, SECRET, answers, signed, token, uri, wait_until
+from linkpeek.db import make_engine
+from linkpeek.geometry import Viewport
+from linkpeek.models import Snapshot
+from linkpeek.services.snapshots import Target
+from linkpeek.storage.paths import snapshot_folder
 from tests.live.legacy import PORTS, job, listens, prepare
 from tests.live.processes import kill, of_user
 from tests.live.tree import UID, Tree
 
+#: Pages that ``many_pages`` asks for.
+PAGES = 120
 KEY = ("--name", "benchmark", "--apikey", APIKEY, "--secret", SECRET)
 HEAD = "use = egg:linkpeek\n"
 OPEN = "linkpeek.egress_allow = 127.0.0.0/8\nlinkpeek.egress_ports = *\n"
@@ -88,6 +99,32 @@ class Stack:
 
         wait_until(is_there, 60, "the picture is there")
         return places[-1]
+
+    def many_pages(self, page: str) -> list[str]:
+        """Put copies of a page's snapshot beside it, each another page's, and give signed requests for all.
+
+        So many that none is asked for often enough to be answered without a look (``linkpeek.at_once``).
+        """
+        var = self.tree.web / "linkpeek/var"
+        table = Snapshot.__table__
+        engine = make_engine(f"sqlite:///{var}/linkpeek.sqlite")
+        with engine.begin() as connection:
+            found = connection.execute(sa.select(table).where(table.c.uri == page)).mappings().one()
+            rows = [{**found, "id": None, **_names(number, found)} for number in range(PAGES)]
+            connection.execute(sa.insert(table).prefix_with("OR IGNORE"), rows)
+        engine.dispose()
+        folder = var / "snapshots"
+        for row in rows:
+            copy = folder / snapshot_folder(row["token"])
+            if not copy.exists():
+                shutil.copytree(folder / snapshot_folder(found["token"]), copy, copy_function=os.link)
+        return [signed(row["uri"]) for row in rows]
+
+
+def _names(number: int, row: Mapping[str, Any]) -> dict[str, str]:
+    viewport = Viewport(row["viewport_width"], row["viewport_height"])
+    key = Target(uri(number), viewport, row["extent"]).key
+    return {"uri": uri(number), "token": token(number), "key": key}
 
 
 class _Stay(HTTPRedirectHandler):

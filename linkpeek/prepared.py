@@ -79,8 +79,9 @@ class Connections:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.driver_error = engine.dialect.loaded_dbapi.Error
+        #: Whether a connection is kept until it is closed, or the file replaced.
         # One in memory has another pool, and is gone when its connection is taken from there.
-        self._keeps = engine.dialect.name == "sqlite" and isinstance(engine.pool, sa.QueuePool)
+        self.keeps = engine.dialect.name == "sqlite" and isinstance(engine.pool, sa.QueuePool)
         self._kept: list[sa.PoolProxiedConnection] = []
         sa.event.listen(engine, "engine_disposed", self._close)
 
@@ -92,8 +93,7 @@ class Connections:
         with suppress(IndexError):  # another thread may be faster
             while self._kept:
                 connection = self._kept.pop()
-                path, identity = connection.info["file"]
-                if file_identity(path) == identity:
+                if self.is_current(connection):
                     return connection
                 connection.close()
         try:
@@ -102,20 +102,25 @@ class Connections:
         except self.driver_error as exc:
             # A connection that cannot be made fails with the driver's own error here.
             raise unavailable() from exc
-        if self._keeps:
+        if self.keeps:
             connection.detach()
         return connection
 
+    def is_current(self, connection: sa.PoolProxiedConnection) -> bool:
+        """Tell whether a connection that was kept is to the file that is there now."""
+        path, identity = connection.info["file"]
+        return bool(file_identity(path) == identity)
+
     def give(self, connection: sa.PoolProxiedConnection) -> None:
         """Take a connection back."""
-        if self._keeps and len(self._kept) < KEPT:
+        if self.keeps and len(self._kept) < KEPT:
             self._kept.append(connection)
         else:
             connection.close()
 
     def drop(self, connection: sa.PoolProxiedConnection) -> None:
         """Close a connection that may be of no use any more."""
-        if not self._keeps:
+        if not self.keeps:
             connection.invalidate()
         connection.close()
 

@@ -12,12 +12,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from linkpeek.data_version import DataVersion, Version
 from linkpeek.db import utcnow
 from linkpeek.geometry import Viewport
 from linkpeek.models import ApiKey, Snapshot, State
 from linkpeek.prepared import Connections, Prepared
 from linkpeek.services.keys import Credentials
 from linkpeek.services.snapshots import age
+
+#: Look-ups whose rows are remembered for as long as nothing is written.
+REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Lookups:
         )
         #: All there are, for whoever asks the database how it goes about them.
         self.prepared = (self._key, self._ready, self._both)
+        self._version = DataVersion(connections)
+        self._known: dict[tuple[str, str], tuple[Version, list[Any]]] = {}
         self._ttl = ttl
         self._now = now
 
@@ -80,11 +86,23 @@ class Lookups:
     def credentials_and_fresh(
         self, apikey: str, key: str, max_age: int | None
     ) -> tuple[Credentials | None, Ready | None]:
-        """Find both at once."""
-        row = self._both.first(apikey=apikey, key=key)
+        """Find both at once; from memory, where nothing was written since (see ``data_version``)."""
+        row = self._row_of_both(apikey, key)
         if row is None:
             return None, None
         return Credentials(*row[:4]), self._fresh(row[4:], max_age)
+
+    def _row_of_both(self, apikey: str, key: str) -> list[Any] | None:
+        version = self._version.now()
+        known = self._known.get((apikey, key))
+        if known is not None and known[0] == version:
+            return known[1]
+        row = self._both.first(apikey=apikey, key=key)
+        if version is not None and row is not None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[apikey, key] = version, row
+        return row
 
     def _fresh(self, row: list[Any], max_age: int | None) -> Ready | None:
         snapshot_id, token, finished_at, width, height = row

@@ -3,10 +3,12 @@
 from time import monotonic
 
 import pytest
+import sqlalchemy as sa
 
 from linkpeek.at_once import COUNTED, LOOKS, SPAN, AtOnce
 from linkpeek.db import transaction
 from linkpeek.errors import Unavailable
+from linkpeek.models import ApiKey
 from linkpeek.services.keys import KeyService
 from tests.functional.test_api import APIKEY, captured, signed
 
@@ -55,6 +57,7 @@ def test_an_error_becomes_an_answer_in_the_application(asked, monkeypatch):
     def fail(*_, **values):
         raise Unavailable("The database does not answer.", code="database-unavailable")
 
+    write(asked)
     monkeypatch.setattr("linkpeek.prepared.Prepared.first", fail)
     response = asked.get(signed(), status=503)
     assert response.headers["X-LinkPeek-Error"] == "database-unavailable"
@@ -76,15 +79,37 @@ class Clock:
 @pytest.fixture
 def hot(asked, monkeypatch):
     """Give the application after its picture was asked for as often as is looked up at a time."""
-    monkeypatch.setattr(asked.app.app, "clock", Clock())
+    clock = Clock()
+    monkeypatch.setattr(asked.app.app, "clock", clock)
+    monkeypatch.setattr(asked.app.app.registry.resources.lookups._version, "_clock", clock)
     for _ in range(LOOKS):
         asked.get(signed())
     return asked
 
 
+def write(app):
+    """Have what was looked up be looked up again."""
+    with transaction(app.service.sessions) as session:
+        session.execute(sa.update(ApiKey).values(name="another"))
+
+
 def disable(app):
     with transaction(app.service.sessions) as session:
         KeyService(session, app.service.box).disable(APIKEY)
+
+
+def test_while_nothing_is_written_nothing_is_looked_up(asked, monkeypatch):
+    monkeypatch.setattr("linkpeek.prepared.Prepared.first", None)
+    response = asked.get(signed())
+    assert response.headers["X-LinkPeek-State"] == "ready"
+    assert asked.through == []
+
+
+def test_a_picture_that_is_gone_is_noticed_all_the_same(asked):
+    for image in asked.service.storage.root.rglob("*.png"):
+        image.unlink()
+    asked.get(signed())
+    assert asked.through == ["/api/v1"]
 
 
 def test_what_many_ask_for_at_once_is_not_looked_up_each_time(hot, monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from linkpeek.db import make_engine, transaction
 from linkpeek.errors import Unavailable
 from linkpeek.security import SecretBox
+from linkpeek.services import lookups as module
 from linkpeek.services.keys import KeyService
 from linkpeek.services.lookups import Lookups
 from linkpeek.services.snapshots import CLOCK_SLACK
@@ -59,6 +60,33 @@ def test_the_newest_ready_snapshot_is_found_with_and_without_a_key(bench: Bench,
     assert (ready.id, ready.token, ready.viewport) == (2, bench.rows()[1].token, target().viewport)
     assert lookups.credentials_and_fresh("a-key", key, None) == (lookups.credentials("a-key"), ready)
     assert lookups.credentials_and_fresh("nobody", key, None) == (None, None)
+
+
+def test_what_is_remembered_is_as_good_as_new(
+    bench: Bench, lookups: Lookups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = target().key
+    capture(bench)
+    first = lookups.credentials_and_fresh("a-key", key, None)
+    looked: list[str] = []
+    real = lookups._both.first
+    monkeypatch.setattr(lookups._both, "first", lambda **names: looked.append(names["key"]) or real(**names))
+    assert lookups.credentials_and_fresh("a-key", key, None) == first
+    bench.clock.step(101)
+    assert lookups.credentials_and_fresh("a-key", key, None) == (first[0], None)
+    assert looked == ([] if bench.resources.engine.dialect.name == "sqlite" else [key, key])
+    capture(bench)
+    assert lookups.credentials_and_fresh("a-key", key, None)[1].id == 2
+    assert looked[-1] == key
+
+
+def test_no_more_is_remembered_than_may_be(
+    bench: Bench, lookups: Lookups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    for number in range(10):
+        assert lookups.credentials_and_fresh("a-key", f"{number}", None)[0] is not None
+    assert len(lookups._known) <= 3
 
 
 def test_one_from_the_future_is_not_fresh(bench: Bench, lookups: Lookups) -> None:
