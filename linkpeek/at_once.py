@@ -1,4 +1,4 @@
-"""API v1's usual answer, by one look-up: what was asked for before, and a picture that is there.
+"""API v1's usual answer, by one look-up or none: what was asked for before, and a picture that is there.
 
 It needs no routes, views or transactions, nor request and response objects, which for
 such a request take longer than all the rest. Whatever is not as it was, or takes more,

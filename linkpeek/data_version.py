@@ -17,6 +17,7 @@ from linkpeek.prepared import Connections
 #: Seconds in which the database is asked no more than so many times: a process that has more to
 #: answer sees what was committed so much later. Asking takes as long as the look-up that it saves.
 SPAN, ASKS = 0.05, 8
+QUESTION = "PRAGMA data_version"
 
 #: Which connection said it, and the number it gave.
 Version = tuple[int, int]
@@ -43,19 +44,26 @@ class DataVersion:
 
         Take it before the look-up: so what comes of that is at least as new.
 
-        :returns: as it was no more than ``SPAN`` seconds ago; None where nobody can tell.
+        :returns: as it was no more than ``SPAN`` seconds ago; None where nobody can tell, or
+            another thread is asking just now and may have to wait for the database.
         """
         if not self._connections.keeps:
             return None
         now = self._clock()
-        if self._asked < ASKS or now - self._since >= SPAN:
-            with self._lock:
+        # In this order, the opposite of that below: whoever sees the new span sees its own count.
+        if now - self._since >= SPAN or self._asked < ASKS:
+            if not self._lock.acquire(blocking=False):
+                return None
+            try:
                 self._ask(now)
+            finally:
+                self._lock.release()
         return self._version
 
     def _ask(self, now: float) -> None:
         if now - self._since >= SPAN:
-            self._since, self._asked = now, 0
+            self._asked = 0
+            self._since = now
         if self._asked < ASKS:
             self._asked += 1
             try:
@@ -71,10 +79,12 @@ class DataVersion:
             self._connection = self._connections.take()
             self._serial += 1
         cursor = self._connection.cursor()
-        cursor.execute("PRAGMA data_version")
-        (number,) = cursor.fetchone() or (0,)
+        cursor.execute(QUESTION)
+        row = cursor.fetchone()
         cursor.close()
-        return self._serial, number
+        if row is None:
+            raise LookupError("this SQLite was built without a data version")
+        return self._serial, row[0]
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

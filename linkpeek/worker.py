@@ -219,8 +219,9 @@ class CaptureWorker:
             except Unavailable as exc:
                 if exc.code != "database-unavailable" or time.monotonic() >= deadline:
                     raise
-                if self._stopping.wait(RECORD_PAUSE):
+                if self._stopping.is_set():
                     raise Interrupted from exc
+                self._stopping.wait(RECORD_PAUSE)
 
     def _fail(self, claim: Claim, error: LinkPeekError) -> None:
         delay = self._captures.fail(claim, error)

@@ -31,7 +31,8 @@ COMMAND_TIMEOUT = 15.0
 MAX_MESSAGE = 400 * 1024 * 1024
 
 #: Bytes. A longer event is dropped unread. An address has 2 MB at most, and an event tells of it
-#: three times; only those of a page that loads ``data:`` addresses by script are longer.
+#: three times; only those of a page that loads ``data:`` addresses by script are longer. Of what
+#: is not read, nothing but the size is in a page's books (``watch``).
 MAX_EVENT = 8 * 1024 * 1024
 
 #: What an event begins with, as Chromium writes it; its name follows, and a quote.
@@ -249,7 +250,10 @@ class _Reading(asyncio.Protocol):
         if not part:
             return
         self._size += len(part)
-        self._parts.append(part)
+        if self._parts and len(self._parts[0]) < len(_EVENT):
+            self._parts[0] += part
+        else:
+            self._parts.append(part)
         if self._size > MAX_EVENT and self._parts[0].startswith(_EVENT):
             self._parts[1:] = [b"".join(self._parts[1:])[-_TAIL:]]
         elif self._size > MAX_MESSAGE:

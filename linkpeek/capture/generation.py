@@ -133,6 +133,7 @@ class Generation:
             stage = self._stages.get(target.get("browserContextId", ""))
             if stage is not None:
                 stage.watch.worker_started()
+                stage.watch.told(len(target["url"]))  # which is none of its session's events
         elif target.get("openerId"):
             self.chromium.connection.browser.post("Target.closeTarget", targetId=target["targetId"])
 

@@ -97,7 +97,7 @@ class Watch:
             "Inspector.detached": self._crashed,
         }.items():
             self._session.on(event, handler)
-        self._session.weighed = self._weighed
+        self._session.weighed = self.told
 
     @property
     def in_flight(self) -> int:
@@ -155,16 +155,17 @@ class Watch:
         if self.workers > MAX_WORKERS:
             self.fail(failure("too-large"))
 
-    def _hold(self, why: str) -> None:
-        self.excess = self.excess or why
-        self.changed()
-
-    def _weighed(self, size: int) -> None:
+    def told(self, size: int) -> None:
+        """Count bytes that the browser told of the page."""
         self._told += size
         if self._told > MAX_TOLD * UNHELD_TOLD:
             self.fail(failure("too-large"))
         elif self._told > MAX_TOLD:
             self._hold("too many bytes told")
+
+    def _hold(self, why: str) -> None:
+        self.excess = self.excess or why
+        self.changed()
 
     # Network
 

@@ -382,6 +382,26 @@ class TestStopping:
         running.worker._join_threads(PATIENCE)
         assert row(service, snapshot_id).state == State.QUEUED
 
+    def test_records_what_it_can_before_it_stops(
+        self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The database is back, but the pause until the next try was not over."""
+        real, tried = running.worker._captures.finish, threading.Event()
+
+        def finish(claim: object, capture: object) -> object:
+            if running.worker._stopping.is_set():
+                return real(claim, capture)
+            tried.set()
+            raise Unavailable("The database does not answer.", code="database-unavailable")
+
+        monkeypatch.setattr(running.worker._captures, "finish", finish)
+        monkeypatch.setattr(module, "RECORD_PAUSE", 10 * PATIENCE)
+        snapshot_id = ask(service)
+        running.start()
+        assert tried.wait(PATIENCE)
+        running.stop()
+        assert row(service, snapshot_id).state == State.READY
+
     def test_gives_back_what_it_cannot_record(
         self, service: Resources, running: Running, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -175,7 +176,7 @@ def test_cut_messages_nonsense_and_bugs_in_handlers_do_no_harm(caplog: pytest.Lo
     assert "E.bad" in caplog.text
 
 
-@pytest.mark.parametrize("piece", [1, 50, 10_000])
+@pytest.mark.parametrize("piece", [1, 7, 50, 10_000])
 def test_events_are_weighed_and_the_longest_not_read(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     """However the pipe cuts them."""
     monkeypatch.setattr(cdp, "MAX_EVENT", 300)
@@ -198,6 +199,16 @@ def test_events_are_weighed_and_the_longest_not_read(monkeypatch: pytest.MonkeyP
         assert sizes == [len(event) for event in whole.split(b"\0")[:-1]]
 
     with_browser(test)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 50])
+def test_of_an_event_that_is_too_long_little_is_kept(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(cdp, "MAX_EVENT", 300)
+    reading = cdp._Reading(create_autospec(Connection, instance=True))
+    event = b'{"method":"E.e","params":{"text":"' + b"x" * 10_000
+    for start in range(0, len(event), piece):
+        reading.data_received(event[start : start + piece])
+    assert sum(map(len, reading._parts)) < 500
 
 
 def test_answers_may_be_longer_than_events(monkeypatch: pytest.MonkeyPatch) -> None:
