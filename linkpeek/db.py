@@ -6,8 +6,9 @@ forks.
 """
 
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,6 +89,8 @@ def make_engine(url: str) -> Engine:
 def _patience(url: sa.URL) -> dict[str, Any]:
     """Give libpq's settings that bound every wait for a server; see its "Parameter Key Words"."""
     patience: dict[str, Any] = {"connect_timeout": BUSY_TIMEOUT, "tcp_user_timeout": 2000 * BUSY_TIMEOUT}
+    # What was sent is known to have arrived; so whether the server still lives has to be asked.
+    patience |= {"keepalives_idle": BUSY_TIMEOUT, "keepalives_interval": 2, "keepalives_count": 3}
     if "options" not in url.query:
         patience["options"] = f"-c lock_timeout={BUSY_TIMEOUT}s"
     return {name: value for name, value in patience.items() if name not in url.query}
@@ -126,12 +129,36 @@ def require_writable_folder(engine: Engine) -> None:
 
     :raises ConfigurationError: the folder is read-only, or another user's.
     """
-    file = engine.url.database if engine.dialect.name == "sqlite" else None
-    folder = os.path.dirname(os.path.abspath(file)) if file and file != ":memory:" else None
+    file = _sqlite_file(engine)
+    folder = os.path.dirname(file) if file else None
     if folder is not None and os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigurationError(
             f"the database's folder {folder} cannot be written to: it is read-only, or another user's"
         )
+
+
+def keep_private(engine: Engine) -> None:
+    """See to it that strangers on the machine cannot read SQLite's file, which is made where there is none.
+
+    SQLite gives its logs the same mode. The group may still be one that shares the file.
+
+    :raises OSError: the file cannot be made.
+    """
+    file = _sqlite_file(engine)
+    if file is None or not os.path.isdir(os.path.dirname(file)):
+        return
+    with suppress(FileExistsError):  # not opened then: to close it would give up SQLite's locks (fcntl(2))
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o660))
+    for name in (file, f"{file}-wal", f"{file}-shm"):
+        with suppress(FileNotFoundError, PermissionError):
+            mode = stat.S_IMODE(os.stat(name).st_mode)
+            if mode & 0o007:
+                os.chmod(name, mode & ~0o007)
+
+
+def _sqlite_file(engine: Engine) -> str | None:
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    return os.path.abspath(file) if file and file != ":memory:" else None
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:

@@ -1,6 +1,6 @@
 """Making what a service needs before it can start, or bringing it up to date."""
 
-from linkpeek.db import require_writable_folder, translated
+from linkpeek.db import keep_private, require_writable_folder, translated
 from linkpeek.migrations import upgrade
 from linkpeek.resources import Resources
 from linkpeek.security import make_secret_file
@@ -19,6 +19,7 @@ def initialise(resources: Resources) -> bool:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     made = make_secret_file(settings.secret_file)
     require_writable_folder(resources.engine)
+    keep_private(resources.engine)
     with translated():
         upgrade(resources.engine)
     make_broker_folders(settings)

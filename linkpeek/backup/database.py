@@ -128,10 +128,14 @@ def replacing(
         rows = _fill(connection, revision, lines, keep, check)
     yield rows
     file.parent.mkdir(parents=True, exist_ok=True)
+    made.chmod(file.stat().st_mode & 0o770 if file.exists() else 0o640)  # as ``db.keep_private``
     # The old one's write-ahead log goes into it, lest it be taken for the new one's.
     _alone(file, "journal_mode=DELETE")
     if aside is not None:
         os.link(file, aside)
+    if not file.exists():  # a log whose database was moved away is nobody's either
+        for ending in ("-wal", "-shm", "-journal"):
+            Path(f"{file}{ending}").unlink(missing_ok=True)
     place_file(made, file)
 
 

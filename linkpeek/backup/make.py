@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from typing import BinaryIO
 
 from linkpeek.backup.archive import CONFIGURATION, DATABASE, HEADER, IMAGES, SECRET, ArchiveWriter
@@ -27,12 +27,13 @@ from linkpeek.settings import Settings
 from linkpeek.storage import Storage, snapshot_folder
 
 FORMAT = 1
-#: Snapshots whose images are fetched at once: it is distant storages that need it.
-_AT_ONCE = 16
+#: Images that are fetched at once, and held: it is distant storages that need it. The largest has 250 MB.
+_AT_ONCE = 4
+#: Snapshots whose images are listed at a time.
+_BATCH = 16
 
 #: Told how many snapshots are done, and of how many.
 Progress = Callable[[int, int], None]
-Picture = tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +116,25 @@ def _add_images(
 ) -> tuple[int, int]:
     done = images = missing = 0
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        while batch := [line.decode().strip() for line in islice(tokens, _AT_ONCE)]:
-            for pictures, lost in pool.map(partial(_pictures, storage), batch):
-                for path, data in pictures:
-                    archive.add(IMAGES + path, data, 0o644)
-                images += len(pictures)
-                missing += lost
-                done += 1
+        while batch := [line.decode().strip() for line in islice(tokens, _BATCH)]:
+            listed = list(pool.map(storage.images, map(snapshot_folder, batch)))
+            missing += sum(not paths for paths in listed)
+            paths = chain.from_iterable(listed)
+            while few := list(islice(paths, _AT_ONCE)):
+                for path, data in zip(few, pool.map(partial(_image, storage), few), strict=True):
+                    if data is None:
+                        missing += 1
+                    else:
+                        archive.add(IMAGES + path, data, 0o644)
+                        images += 1
+            done += len(batch)
             progress(done)
     return images, missing
 
 
-def _pictures(storage: Storage, token: str) -> tuple[list[Picture], int]:
-    """Give all images of a snapshot, and how many are damaged or went away."""
-    pictures: list[Picture] = []
-    paths = storage.images(snapshot_folder(token))
-    for path in paths:
-        try:
-            pictures.append((path, storage.get(path)))
-        except NotFound:
-            continue
-    return pictures, max(len(paths), 1) - len(pictures)
+def _image(storage: Storage, path: str) -> bytes | None:
+    """Give an image; None where it is damaged or went away."""
+    try:
+        return storage.get(path)
+    except NotFound:
+        return None

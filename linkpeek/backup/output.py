@@ -43,13 +43,15 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def prune(folder: Path, keep: int) -> list[Path]:
+def prune(folder: Path, keep: int, made: Path) -> list[Path]:
     """Remove all but the newest backups of a folder, and give what was removed.
 
     Only files with names as ``dated_name`` gives them are looked at.
+
+    :param made: the one made just now: it is kept, also where the clock was ahead before.
     """
-    backups = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
-    doomed = backups[: max(0, len(backups) - keep)]
+    others = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path != made)
+    doomed = others[: max(0, len(others) - (keep - 1))]
     for path in doomed:
         path.unlink()
     return doomed

@@ -109,9 +109,13 @@ def give_to_owner(settings: Settings, storage: Storage, *more: Path) -> None:
     if isinstance(storage, FileStorage):
         roots.append(storage.root)
     for root in roots:
-        for folder, _, files in os.walk(root) if root.is_dir() else [(root, (), ())]:
-            for path in (Path(folder), *(Path(folder, name) for name in files)):
-                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        # Only root's own links are followed: that user could have made one to anywhere.
+        top = root.resolve() if root.is_symlink() and root.lstat().st_uid == 0 else root
+        os.chown(top, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        for _, _, files, folder in os.fwalk(top):
+            os.chown(folder, owner.st_uid, owner.st_gid)
+            for name in files:
+                os.chown(name, owner.st_uid, owner.st_gid, dir_fd=folder, follow_symlinks=False)
 
 
 def _rename_images(source: Path, target: Path) -> None:

@@ -44,7 +44,7 @@ def backup(resources: Resources, output: str, keep: int | None, quiet: bool) -> 
     with disk_errors("The backup could not be written"):
         with _standard_output() if output == "-" else whole_file(target) as out:
             saved = back_up(resources, out, progress)
-        removed = prune(folder, keep) if folder and keep else []
+        removed = prune(folder, keep, target) if folder and keep else []
     progress.end(_summary(saved, time.monotonic() - began, output if output == "-" else str(target)))
     if saved.missing:
         click.echo(f"backup: {saved.missing} images were damaged or gone and are not in it", err=True)

@@ -28,9 +28,20 @@ def _config() -> Config:
 
 
 def upgrade(engine: Engine) -> None:
-    """Make the schema, or bring it up to date; keeps all data."""
-    with engine.begin() as connection:
-        upgrade_to(connection)
+    """Make the schema, or bring it up to date, all of it or nothing; keeps all data.
+
+    :raises ConfigurationError: when the database's user may not.
+    """
+    try:
+        with engine.begin() as connection:
+            if connection.dialect.name == "sqlite":
+                # Else Python's driver begins with the first row that is written, and what is
+                # made before that stays, though the rest never comes.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            upgrade_to(connection)
+    except sa.exc.ProgrammingError as exc:
+        reason = str(exc.orig).strip().partition("\n")[0]
+        raise ConfigurationError(f"the database cannot be prepared: {reason}") from exc
 
 
 def upgrade_to(connection: sa.Connection, revision: str = "head") -> None:

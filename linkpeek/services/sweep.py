@@ -6,21 +6,28 @@ interruption leaves a row whose picture is gone, which the next sweep removes,
 and never a picture that nobody knows of.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
+from math import inf
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, sessionmaker
 
 from linkpeek.db import transaction, utcnow
+from linkpeek.errors import Unavailable
 from linkpeek.models import Snapshot, State
 from linkpeek.services.renditions import PLACEHOLDER_TOKEN
 from linkpeek.services.workers import WorkerService
 from linkpeek.storage import Storage, snapshot_folder
 
+log = logging.getLogger(__name__)
+
 BATCH = 500
+#: Snapshots that one sweep leaves because they cannot be deleted, before it gives up.
+MOST_STUCK = 100
 #: Seconds after which an unfinished or unknown file is certainly nobody's any more.
 STRAY_AFTER = 3600
 #: Placeholders that are kept, one for each size that anyone asked for; more are nobody's
@@ -65,6 +72,8 @@ class SweepService:
         self._max_bytes = max_bytes
         self._purge_counters = purge_counters
         self._now = now
+        #: Rows of this sweep whose pictures cannot be deleted.
+        self._stuck: set[int] = set()
 
     def sweep(self) -> Swept:
         """Do all of it once.
@@ -72,9 +81,10 @@ class SweepService:
         :raises Unavailable: when the database or the storage does not answer.
         """
         taken_back = self._workers.bury_dead()
+        self._purge_counters()
+        self._stuck.clear()
         expired, freed = self._delete_expired()
         evicted, freed_more = self._evict()
-        self._purge_counters()
         strays = self._storage.sweep_temporary(STRAY_AFTER) + self._delete_strays()
         self._delete_placeholders()
         return Swept(taken_back, expired, evicted, freed + freed_more, strays)
@@ -95,8 +105,8 @@ class SweepService:
         for state in (State.FAILED, State.READY):
             old = sa.and_(Snapshot.state == state, Snapshot.finished_at < self._now() - self._retention)
             while batch := self._oldest(old):
-                freed += self._delete(batch)
-                count += len(batch)
+                deleted, bytes_freed = self._delete(batch)
+                count, freed = count + deleted, freed + bytes_freed
         return count, freed
 
     def _evict(self) -> tuple[int, int]:
@@ -105,30 +115,43 @@ class SweepService:
         too_much = self._storage.usage() - self._max_bytes
         count = freed = 0
         while freed < too_much and (batch := self._oldest(Snapshot.state == State.READY)):
-            doomed = []
-            for row_id, token in batch:
-                if freed >= too_much:
-                    break
-                freed += self._storage.delete(snapshot_folder(token))
-                doomed.append(row_id)
-            self._forget(doomed)
-            count += len(doomed)
+            deleted, bytes_freed = self._delete(batch, too_much - freed)
+            count, freed = count + deleted, freed + bytes_freed
         return count, freed
 
     def _oldest(self, which: sa.ColumnElement[bool]) -> list[tuple[int, str]]:
         with transaction(self._sessions) as session:
             rows = session.execute(
                 sa.select(Snapshot.id, Snapshot.token)
-                .where(which)
+                .where(which, Snapshot.id.not_in(self._stuck))
                 .order_by(Snapshot.finished_at, Snapshot.id)
                 .limit(BATCH)
             )
             return [(row.id, row.token) for row in rows]
 
-    def _delete(self, batch: list[tuple[int, str]]) -> int:
-        freed = sum(self._storage.delete(snapshot_folder(token)) for _, token in batch)
-        self._forget([row_id for row_id, _ in batch])
-        return freed
+    def _delete(self, batch: list[tuple[int, str]], enough: float = inf) -> tuple[int, int]:
+        """Delete snapshots until so many bytes are freed; give how many, and the bytes.
+
+        One that cannot be deleted (its folder is another user's) does not keep the others.
+
+        :raises Unavailable: the storage does not work at all, or too many of it cannot be deleted.
+        """
+        freed, gone = 0, []
+        for row_id, token in batch:
+            if freed >= enough:
+                break
+            try:
+                freed += self._storage.delete(snapshot_folder(token))
+            except Unavailable as exc:
+                self._storage.check()
+                log.error("snapshot %s cannot be deleted: %s", token, exc.message)
+                self._stuck.add(row_id)
+                if len(self._stuck) > MOST_STUCK:
+                    raise
+            else:
+                gone.append(row_id)
+        self._forget(gone)
+        return len(gone), freed
 
     def _forget(self, row_ids: list[int]) -> None:
         with transaction(self._sessions) as session:

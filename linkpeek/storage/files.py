@@ -8,6 +8,7 @@ leaves is thus always under ``.tmp``, where the sweep finds it.
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -44,6 +45,8 @@ RESERVE = 32 * 1024 * 1024
 _TRIES = 100
 
 _PROBE = ".probe-"
+#: The outer folders of images; others are not ours, such as a disk's ``lost+found``.
+_SHARD = re.compile("[0-9a-f]{2}")
 
 
 class FileStorage:
@@ -148,7 +151,7 @@ class FileStorage:
         latest = time.time() - older_than
         with translated():
             for shard in entries(self.root):
-                for second in entries(shard.path) if shard.name != ".tmp" else ():
+                for second in entries(shard.path) if _SHARD.fullmatch(shard.name) else ():
                     for entry in entries(second.path):
                         if is_snapshot_folder(f"{shard.name}/{second.name}/{entry.name}") and older(
                             entry, latest

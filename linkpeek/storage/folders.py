@@ -55,11 +55,12 @@ def entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def size(folder: str | Path) -> int:
-    """Give the bytes of all files below a folder."""
+    """Give the bytes of all files below a folder; what may not be read (``lost+found``) is not ours."""
     total = 0
     for entry in entries(folder):
         if entry.is_dir(follow_symlinks=False):
-            total += size(entry.path)
+            with contextlib.suppress(PermissionError):
+                total += size(entry.path)
         else:
             with contextlib.suppress(FileNotFoundError):
                 total += entry.stat(follow_symlinks=False).st_size

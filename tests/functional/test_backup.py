@@ -6,12 +6,14 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from linkpeek.backup import BadBackup, back_up, restore
@@ -207,6 +209,22 @@ class TestRestore:
         assert not list(ini.parent.glob("var/.*")) + list(ini.parent.glob(".*"))
         service = opened(ini, made)
         service.require_ready()
+        assert_whole(service)
+
+    def test_beside_the_log_of_a_database_that_was_moved_away(
+        self, ini: Path, backup: Path, made: list[Resources]
+    ) -> None:
+        file = ini.parent / "var/linkpeek.sqlite"
+        killed = sqlite3.connect(file)
+        killed.execute("CREATE TABLE stranger (x)")
+        log = file.with_name(f"{file.name}-wal").read_bytes()
+        killed.close()
+        file.unlink()
+        (ini.parent / "var/secret").unlink()
+        file.with_name(f"{file.name}-wal").write_bytes(log)
+        assert run("restore", ini, backup, "--force").exit_code == 0
+        service = opened(ini, made)
+        assert not sa.inspect(service.engine).has_table("stranger")
         assert_whole(service)
 
     def test_from_standard_input(self, backup: Path, tmp_path: Path, made: list[Resources]) -> None:
@@ -415,6 +433,20 @@ class TestRestore:
         assert run("restore", ini, backup).exit_code == 0
         owners = {(path.stat().st_uid, path.stat().st_gid) for path in data.rglob("*")}
         assert owners == {(61347, 61348)}
+        assert [path for path in data.glob("linkpeek.sqlite*") if path.stat().st_mode & 0o007] == []
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    def test_root_gives_nothing_away_behind_another_user_s_link(self, backup: Path, tmp_path: Path) -> None:
+        ini, data, precious = tmp_path / "new.ini", tmp_path / "var", tmp_path / "precious"
+        data.mkdir()
+        (precious / "folder").mkdir(parents=True)
+        (precious / "file").touch()
+        (data / "snapshots").symlink_to(precious)
+        for path in (data, data / "snapshots"):
+            os.chown(path, 61347, 61348, follow_symlinks=False)
+        run("restore", ini, backup, "--force")
+        owners = {path.stat().st_uid for path in (precious, precious / "folder", precious / "file")}
+        assert owners == {0}
 
     def test_from_sqlite_to_postgresql_and_back(
         self, ini: Path, backup: Path, tmp_path: Path, made: list[Resources]

@@ -22,6 +22,21 @@ def test_makes_everything_that_a_start_asks_for(tmp_path: Path) -> None:
     resources.wake.check()
 
 
+def test_strangers_cannot_read_the_database(tmp_path: Path) -> None:
+    resources = make(tmp_path / "var")
+    initialise(resources)
+    with resources.engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        files = sorted((tmp_path / "var").glob("linkpeek.sqlite*"))
+        assert len(files) > 1
+        assert [file.name for file in files if file.stat().st_mode & 0o007] == []
+    for file in files:
+        file.chmod(0o644)
+    initialise(resources)
+    assert [file.name for file in files if file.exists() and file.stat().st_mode & 0o007] == []
+    resources.close()
+
+
 def test_again_it_keeps_what_is_there(tmp_path: Path) -> None:
     resources = make_service(tmp_path)
     secret = resources.settings.secret_file.read_text()

@@ -69,6 +69,41 @@ def test_may_be_run_again_and_keep_all_data(engine: sa.Engine) -> None:
         assert connection.scalar(sa.select(ratelimit_storage.RATE_COUNTER.c.count)) == 1
 
 
+@pytest.mark.parametrize("statement", range(1, 9))
+def test_all_of_it_is_made_or_nothing(engine: sa.Engine, statement: int) -> None:
+    """As when the process is killed, or the disk is full."""
+    left = statement
+
+    def fail(connection: object, cursor: object, text: str, *_: object) -> None:
+        nonlocal left
+        left -= text.lstrip().startswith("CREATE")
+        if not left:
+            raise OSError("no more")
+
+    sa.event.listen(engine, "before_cursor_execute", fail)
+    with pytest.raises(OSError, match="no more"):
+        migrations.upgrade(engine)
+    sa.event.remove(engine, "before_cursor_execute", fail)
+    assert tables(engine) == set()
+    migrations.upgrade(engine)
+    migrations.require_current(engine)
+
+
+def test_a_user_that_may_make_no_tables_is_told_so(engine: sa.Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        return
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE poor LOGIN")
+    poor = make_engine(engine.url.set(username="poor").render_as_string(hide_password=False))
+    try:
+        with pytest.raises(ConfigurationError, match="permission denied for schema public"):
+            migrations.upgrade(poor)
+    finally:
+        poor.dispose()
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP ROLE poor")
+
+
 def test_can_be_taken_back(engine: sa.Engine) -> None:
     migrations.upgrade(engine)
     config = migrations._config()

@@ -58,7 +58,15 @@ def test_only_the_newest_backups_are_kept_and_nothing_else_is_touched(tmp_path: 
     for path in days + others:
         path.touch()
 
-    assert prune(tmp_path, 2) == [days[3], days[2]]
+    assert prune(tmp_path, 2, made=days[1]) == [days[3], days[2]]
 
     assert sorted(tmp_path.iterdir()) == sorted(days[:2] + others)
-    assert prune(tmp_path, 2) == []
+    assert prune(tmp_path, 2, made=days[1]) == []
+
+
+def test_the_backup_of_today_is_kept_though_the_clock_was_ahead(tmp_path: Path) -> None:
+    today, ahead = (tmp_path / dated_name(datetime(year, 3, 1, tzinfo=UTC)) for year in (2026, 2030))
+    for path in (today, ahead):
+        path.touch()
+
+    assert prune(tmp_path, 1, made=today) == [ahead]

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from linkpeek.errors import Unavailable
 from linkpeek.models import Snapshot, State
 from linkpeek.services.renditions import PLACEHOLDER_TOKEN, master_path
 from linkpeek.services.sweep import STRAY_AFTER
@@ -121,6 +122,55 @@ class TestSpace:
         bench.ask("more")
         bench.sweeper(max_bytes=1).sweep()
         assert [row.state for row in bench.rows()] == [State.QUEUED]
+
+
+class TestWhatCannotBeDeleted:
+    @pytest.fixture
+    def stuck(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
+        """The oldest of three snapshots: its folder is another user's."""
+        oldest = ready(bench, "stuck")
+        for name in ("a", "b"):
+            bench.clock.step(1)
+            ready(bench, name)
+        real = bench.storage.delete
+
+        def delete(folder: str) -> int:
+            if folder == snapshot_folder(oldest.token):
+                raise Unavailable("The image storage is not available.", code="storage-unavailable")
+            return real(folder)
+
+        monkeypatch.setattr(bench.storage, "delete", delete)
+        return oldest
+
+    def test_it_does_not_keep_what_is_too_old(
+        self, bench: Bench, stuck: Snapshot, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bench.clock.step(31 * DAY)
+        assert bench.sweeper().sweep().expired == 2
+        assert [row.id for row in bench.rows()] == [stuck.id]
+        assert stuck.token in caplog.text
+
+    def test_it_does_not_keep_what_is_too_much(self, bench: Bench, stuck: Snapshot) -> None:
+        assert bench.sweeper(max_bytes=1).sweep().evicted == 2
+        assert [row.id for row in bench.rows()] == [stuck.id]
+
+    def test_a_storage_that_does_not_work_ends_the_sweep(
+        self, bench: Bench, stuck: Snapshot, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def check() -> None:
+            raise Unavailable("The image storage is not available.", code="storage-unavailable")
+
+        monkeypatch.setattr(bench.storage, "check", check)
+        with pytest.raises(Unavailable):
+            bench.sweeper(max_bytes=1).sweep()
+        assert len(bench.rows()) == 3
+
+    def test_too_many_of_them_end_the_sweep(
+        self, bench: Bench, stuck: Snapshot, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("linkpeek.services.sweep.MOST_STUCK", 0)
+        with pytest.raises(Unavailable):
+            bench.sweeper(max_bytes=1).sweep()
 
 
 class TestStrays:

@@ -178,9 +178,20 @@ class TestTemporaryFiles:
         assert storage.sweep_temporary(older_than=0) == 1
         assert everything(root) == []
 
-    def test_listing_passes_over_what_is_not_ours(self, storage: FileStorage, root: Path) -> None:
+    def test_listing_passes_over_what_is_not_ours(
+        self, storage: FileStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         storage.put(PATH, image())
+        before, real = storage.usage(), os.scandir
         (root / "lost+found").mkdir()
+
+        def scandir(folder: str) -> object:
+            if Path(folder).name == "lost+found":  # root's alone, where the storage is a disk of its own
+                raise PermissionError
+            return real(folder)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        assert storage.usage() == before
         (root / "3f/notes.txt").write_text("x")
         (root / "3f/9a/short").mkdir()
 
