@@ -11,7 +11,7 @@ import click
 from linkpeek.backup import Saved, back_up
 from linkpeek.backup.errors import disk_errors
 from linkpeek.backup.output import dated_name, prune, whole_file
-from linkpeek.cli.options import config_argument
+from linkpeek.cli.options import config_argument, opened
 from linkpeek.cli.progress import Progress, end_on_signals
 from linkpeek.db import utcnow
 from linkpeek.resources import Resources
@@ -53,9 +53,10 @@ def backup(resources: Resources, output: str, keep: int | None, quiet: bool) -> 
 
 
 def _standard_output() -> AbstractContextManager[BinaryIO]:
-    if sys.stdout.isatty():
+    out = opened(sys.stdout, "standard output")
+    if out.isatty():
         raise click.UsageError("a backup is no text for a terminal; name a file, or pipe it into a program")
-    return nullcontext(sys.stdout.buffer)
+    return nullcontext(out.buffer)
 
 
 def _summary(saved: Saved, seconds: float, where: str) -> str:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from linkpeek.cli.options import config_argument
+from linkpeek.cli.options import config_argument, opened
 from linkpeek.db import transaction
 from linkpeek.errors import ParameterError
 from linkpeek.resources import Resources
@@ -78,6 +78,6 @@ def _secret(given: str | None) -> str | None:
     if given != "-":
         return given
     try:
-        return sys.stdin.readline().rstrip("\r\n")
+        return opened(sys.stdin, "standard input").readline().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ParameterError("The secret is not UTF-8.", code="bad-key") from None

@@ -1,7 +1,7 @@
 """What the commands have in common."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -22,6 +22,13 @@ class ResourcesType(click.ParamType[Resources]):
         if ctx is not None:
             ctx.call_on_close(resources.close)
         return resources
+
+
+def opened(stream: TextIO | None, name: str) -> TextIO:
+    """Give a standard stream, which Python does not have where it was closed from the start."""
+    if stream is None:
+        raise click.ClickException(f"{name} is closed")
+    return stream
 
 
 def config_argument(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ import click
 from linkpeek.backup import Restored, inspect
 from linkpeek.backup import restore as restore_service
 from linkpeek.cli.config import load_settings
+from linkpeek.cli.options import opened
 from linkpeek.cli.progress import Progress, end_on_signals
 
 
@@ -41,7 +42,7 @@ def restore(ini: Path, source: str, force: bool, check: bool, quiet: bool) -> No
 
 def _opened(source: str) -> AbstractContextManager[BinaryIO]:
     if source == "-":
-        return nullcontext(sys.stdin.buffer)
+        return nullcontext(opened(sys.stdin, "standard input").buffer)
     try:
         return open(source, "rb")
     except OSError as exc:

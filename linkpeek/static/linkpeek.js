@@ -4,7 +4,7 @@
 // page and puts its result in place, so there is one set of templates and the page
 // works the same, only with reloads, where scripts do not run.
 
-const FIRST_PAUSE = 150, LONGEST_PAUSE = 2000, GROWTH = 1.3;
+const FIRST_PAUSE = 150, LONGEST_PAUSE = 2000, GROWTH = 1.3, TRIES = 30;
 const STATES = {
   queued: "Waiting in the queue.",
   capturing: "Opening the page.",
@@ -21,12 +21,18 @@ let watch = 0; // Counts up: whoever follows a capture stops when it is no longe
 
 // ---------------------------------------------------------------- talking to the server
 
+// What Nginx answers by itself, and not as JSON.
+const BEFORE_US = {
+  429: { message: "Too many requests at once.", advice: "Wait a moment, then try again." },
+  503: { message: "This service is starting again.", advice: "Try again in a few seconds." },
+};
+
 async function ask(path, accept, options = {}) {
   const response = await fetch(path, { cache: "no-store", ...options, headers: { Accept: accept } });
   if (accept !== "application/json") return response.text();
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
-  throw new Refusal(answer);
+  throw new Refusal(answer.message ? answer : BEFORE_US[response.status] || {});
 }
 
 class Refusal extends Error {
@@ -157,12 +163,20 @@ async function follow(turn = ++watch) {
     if (turn !== watch) return;
     if (pending()) mark(state);
   }
-  await arrive(path, state);
+  await arrive(path, state, turn);
 }
 
-async function arrive(path, state) {
-  if (state === "gone") return location.reload();
-  settle(state, await showResult(path));
+async function arrive(path, state, turn) {
+  for (let tries = 0; state !== "gone" && tries < TRIES; tries++) {
+    try {
+      return settle(state, await showResult(path));
+    } catch {
+      say(STATES.lost);
+    }
+    await pause(LONGEST_PAUSE);
+    if (turn !== watch) return;
+  }
+  location.reload();
 }
 
 /** Say how it ended, and go there with the visitor who has been waiting for it. */

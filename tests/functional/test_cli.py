@@ -240,6 +240,19 @@ class TestKey:
         assert added(result) == ("k", "sesame")
         assert authenticated(service, "k", md5_token("sesame", "http://example.com", "336"))
 
+    @pytest.mark.parametrize(
+        ("command", "stream"),
+        [
+            ("key add {} --name n --secret - <&-", "input"),
+            ("restore {} - <&-", "input"),
+            ("backup {} -o - >&-", "output"),
+        ],
+    )
+    def test_a_stream_that_is_closed(self, service: Path, command: str, stream: str) -> None:
+        program = f"{sys.executable} -m linkpeek {command.format(service)}"
+        done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (1, f"Error: standard {stream} is closed\n")
+
     def test_a_secret_from_standard_input(self, service: Path) -> None:
         arguments = ("key add", service, "--name", "old", "--apikey", "k", "--secret", "-")
         assert added(run(*arguments, stdin="öffne dich\r\nmore")) == ("k", "öffne dich")

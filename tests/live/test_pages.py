@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from linkpeek.capture.executable import find_executable
 from tests.live.running import Service, free_port, running_service
@@ -272,6 +272,36 @@ class TestWithScripts:
         # The browser noted the requests that failed, as it should.
         page.context.clear_cookies()
         visit.complaints[:] = [line for line in visit.complaints if "ERR_INTERNET_DISCONNECTED" not in line]
+
+    def test_a_connection_that_breaks_at_the_very_end(self, visit: Visit, site: Site) -> None:
+        page, broken = visit(), list[str]()
+
+        def break_twice(route: Route) -> None:
+            is_result = (
+                route.request.headers["accept"] == "text/html" and route.request.resource_type == "fetch"
+            )
+            if is_result and len(broken) < 2:
+                broken.append(route.request.url)
+                route.abort()
+            else:
+                route.continue_()
+
+        ask(page, site.url("/slow?s=3&end"))
+        page.wait_for_selector("#result[data-state=capturing]")
+        page.route("**/captures/*", break_twice)
+        page.wait_for_selector(READY)
+        assert len(broken) == 2
+        visit.complaints[:] = [line for line in visit.complaints if "ERR_FAILED" not in line]
+
+    @pytest.mark.parametrize(("status", "words"), [(503, "starting again"), (429, "Too many requests")])
+    def test_what_nginx_answers_by_itself_is_told(
+        self, visit: Visit, site: Site, status: int, words: str
+    ) -> None:
+        page = visit()
+        page.route("**/captures", lambda route: route.fulfill(status=status, body="<html></html>"))
+        ask(page, site.url("/static"))
+        expect(page.get_by_role("alert")).to_contain_text(words)
+        visit.complaints[:] = [line for line in visit.complaints if str(status) not in line]
 
     def test_a_form_that_was_open_for_too_long(self, visit: Visit, site: Site) -> None:
         page = visit()
