@@ -3,10 +3,9 @@
 A generator makes the rows in bulk and, where that is not a matter of an hour, a
 folder with a picture for each. Then, in one process and one after the other:
 signed hits (the whole WSGI application: first, looked up again, and from memory),
-look-ups of a page that is not there yet
-(the queries that single flight takes), and sweeps. For PostgreSQL, where it is
-installed, the same rows without files. It also says how each hot query is
-planned: none may go through a table.
+look-ups of a page that is not there yet (the queries that single flight takes), and
+sweeps. For PostgreSQL, where it is installed, the same rows without files. It also
+says how each hot query is planned: none may go through a table.
 
     python -m benchmarks.scale [--quick] [--json FILE]
 """

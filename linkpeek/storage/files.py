@@ -8,7 +8,6 @@ leaves is thus always under ``.tmp``, where the sweep finds it.
 
 import contextlib
 import os
-import re
 import secrets
 import tempfile
 import time
@@ -29,7 +28,7 @@ from linkpeek.storage.folders import (
     translated,
 )
 from linkpeek.storage.limited import TimeLimited
-from linkpeek.storage.paths import is_image_path, is_snapshot_folder
+from linkpeek.storage.paths import is_image_path, is_shard, is_snapshot_folder
 from linkpeek.storage.whole import damaged, is_whole_image, require_whole
 
 CHECK_SECONDS = 5.0
@@ -45,8 +44,6 @@ RESERVE = 32 * 1024 * 1024
 _TRIES = 100
 
 _PROBE = ".probe-"
-#: The outer folders of images; others are not ours, such as a disk's ``lost+found``.
-_SHARD = re.compile("[0-9a-f]{2}")
 
 
 class FileStorage:
@@ -151,7 +148,7 @@ class FileStorage:
         latest = time.time() - older_than
         with translated():
             for shard in entries(self.root):
-                for second in entries(shard.path) if _SHARD.fullmatch(shard.name) else ():
+                for second in entries(shard.path) if is_shard(shard.name) else ():
                     for entry in entries(second.path):
                         if is_snapshot_folder(f"{shard.name}/{second.name}/{entry.name}") and older(
                             entry, latest

@@ -12,9 +12,15 @@ from functools import lru_cache
 #: File ending -> media type of everything that is ever stored.
 MEDIA_TYPES = {"png": "image/png", "webp": "image/webp"}
 
-_FOLDER = r"([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{28}"
+_SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
+_FOLDER = rf"({_SHARD.pattern})/({_SHARD.pattern})/\1\2[0-9a-f]{{28}}"
 _SNAPSHOT = re.compile(_FOLDER, re.ASCII)
 _IMAGE = re.compile(_FOLDER + r"/[a-z0-9]{1,32}\.(?:" + "|".join(MEDIA_TYPES) + ")", re.ASCII)
+
+
+def is_shard(name: str) -> bool:
+    """Tell whether an outer folder is one of images; others are not ours, such as a disk's ``lost+found``."""
+    return _SHARD.fullmatch(name) is not None
 
 
 def snapshot_folder(token: str) -> str:
