@@ -63,7 +63,7 @@ _GUARDED = tuple(
 )  # fmt: skip
 
 #: What Chromium says of a connection that is being made when an interface or an address comes or goes.
-_CHANGED = "ERR_NETWORK_CHANGED"
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 
 
 class NetworkChanged(CaptureError):
@@ -102,10 +102,9 @@ def navigation_failure(error: str, uri: str, egress: EgressSession) -> CaptureEr
     :param error: ``net::ERR_...``.
     :param uri: the address that failed, after redirects: its host is what the guard is asked about.
     """
-    name = error.removeprefix("net::")
-    if name == _CHANGED:
+    if error == NETWORK_CHANGED:
         return NetworkChanged(REASONS[NetworkChanged.code][0])
-    code = None
+    name, code = error.removeprefix("net::"), None
     if name.startswith(_GUARDED):
         code = egress.failure(*_host_and_port(uri))
         code = _GUARD_CODES.get(code, code) if code else None

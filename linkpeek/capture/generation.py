@@ -4,19 +4,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-from linkpeek.capture.cdp import Connection
 from linkpeek.capture.drawing import keep_drawing
 from linkpeek.capture.failures import BrowserLost, failure
 from linkpeek.capture.model import Egress
 from linkpeek.capture.process import Chromium
 from linkpeek.capture.stage import Stage
-from linkpeek.capture.vigil import keep_vigil
+from linkpeek.capture.vigil import keep_vigil, network_process
 from linkpeek.errors import CaptureError
-
-Vigil = Callable[[Connection, int], Awaitable[CaptureError]]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +59,12 @@ class Generation:
         browser.post("Target.setDiscoverTargets", discover=True, filter=[{"type": kind} for kind in NOTICED])
         self._refill()
         chromium.connection.closed.add_done_callback(lambda _: self._lose(failure("browser-crashed")))
-        keepers = {"reaches the network": keep_vigil} | ({"draws pages": keep_drawing} if shared else {})
+        self._network = loop.create_task(network_process(chromium.connection, chromium.pid))
+        keepers: dict[str, Callable[[], Awaitable[CaptureError]]] = {
+            "reaches the network": self._keep_network
+        }
+        if shared:
+            keepers["draws pages"] = partial(keep_drawing, chromium.connection, chromium.pid)
         self._vigils = [loop.create_task(self._keep(*one)) for one in keepers.items()]
 
     def is_fit(self, most: int) -> bool:
@@ -73,8 +76,11 @@ class Generation:
         self.users += 1
         self._taken += 1
 
-    async def _keep(self, what: str, vigil: Vigil) -> None:
-        meaning = await vigil(self.chromium.connection, self.chromium.pid)
+    async def _keep_network(self) -> CaptureError:
+        return await keep_vigil(self.chromium.connection, await self._network)
+
+    async def _keep(self, what: str, vigil: Callable[[], Awaitable[CaptureError]]) -> None:
+        meaning = await vigil()
         if not self.lost.done():
             log.warning("the browser (process %d) no longer %s: replacing it", self.chromium.pid, what)
             self._lose(meaning)
@@ -98,6 +104,7 @@ class Generation:
         :raises ProtocolError: the browser makes none, and should be replaced.
         :raises OSError: there is no way out to be had.
         """
+        await asyncio.wait([self._network])  # from here on, whatever becomes of that process is noticed
         try:
             stage = await self._fresh()
         except BaseException:

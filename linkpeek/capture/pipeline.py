@@ -76,13 +76,15 @@ class Pipeline:
         watch, changes = self._watch, 0
         while True:
             try:
-                return await self._open(page_time)
+                shot = await self._open(page_time)
+                if not watch.lacks or changes == REOPENINGS or not self._has_time():
+                    return shot
             except NetworkChanged:
-                changes += 1
-                if changes > REOPENINGS or not self._has_time():
+                if changes == REOPENINGS or not self._has_time():
                     raise
-            # Chromium's error page is still to come, and must not be taken for what is opened next.
-            await watch.until(lambda: watch.is_error_page and watch.loaded, self._deadline.soon(SPARE))
+                # Chromium's error page is still to come, and must not be taken for what is opened next.
+                await watch.until(lambda: watch.is_error_page and watch.loaded, self._deadline.soon(SPARE))
+            changes += 1
 
     async def _open(self, page_time: int) -> Shot:
         since = self._deadline.now()
@@ -171,7 +173,9 @@ class Pipeline:
             truncated=shot.truncated,
             blank=blank,
             browser_version=self._version,
-            complete=not (self._waiting.gave_up or self._page.held or self._page.interrupted),
+            complete=not (
+                self._waiting.gave_up or self._page.held or self._page.interrupted or self._watch.lacks
+            ),
             timings=dict(self._timings),
         )
 

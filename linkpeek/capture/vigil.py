@@ -37,13 +37,33 @@ PATIENCE = 20
 FIRST_PATIENCE = 60
 
 
-async def keep_vigil(connection: Connection, browser: int) -> CaptureError:
-    """Look after the network's process until something is wrong with it.
+async def network_process(connection: Connection, browser: int) -> int:
+    """Wait for the process, which starts when it is first needed.
+
+    Nothing is to be opened before: Chromium starts another one where it ends, and who
+    comes late takes that for the first.
 
     :param browser: the browser's process id, which leads a process group.
+    :return: its process id; the browser's own where it answers without one, or there is none in time.
+    """
+    answer = connection.browser.post(QUESTION)
+    for _ in range(FIRST_PATIENCE * 5):
+        await asyncio.wait([answer], timeout=PAUSE / 5)
+        is_answered = answer.done()
+        found = member_with(NETWORK, browser)
+        if found is not None:
+            return found
+        if is_answered:
+            break
+    return browser
+
+
+async def keep_vigil(connection: Connection, process: int) -> CaptureError:
+    """Look after the network's process until something is wrong with it.
+
+    :param process: what ``network_process`` gives.
     :return: what that means for a page that was alone in the browser.
     """
-    process = await _network_process(connection, browser)
     patience = FIRST_PATIENCE
     with _end_of(process) as ended:
         while True:
@@ -70,20 +90,6 @@ async def _ask(connection: Connection, process: int, ended: "asyncio.Future[None
         return "browser-crashed"
     finally:
         answer.cancel()
-
-
-async def _network_process(connection: Connection, browser: int) -> int:
-    """Wait for the process; a browser that answers without one is looked after instead."""
-    answer = connection.browser.post(QUESTION)  # the process starts when it is first needed
-    for _ in range(FIRST_PATIENCE * 5):
-        is_answered = answer.done()
-        found = member_with(NETWORK, browser)
-        if found is not None:
-            return found
-        if is_answered:
-            break
-        await asyncio.wait([answer], timeout=PAUSE / 5)
-    return browser
 
 
 @contextmanager

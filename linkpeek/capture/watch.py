@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from linkpeek.capture.cdp import Session
-from linkpeek.capture.failures import failure
+from linkpeek.capture.failures import NETWORK_CHANGED, failure
 from linkpeek.errors import CaptureError
 
 #: HTTP redirects of the page itself that are followed.
@@ -55,6 +55,7 @@ class Watch:
     :ivar requests: number of requests so far; a change means that something moves.
     :ivar activity: loop time of the last thing that happened on the network.
     :ivar excess: why the page must be held, where it does too much.
+    :ivar lacks: some of what it asked for failed because this machine's network changed.
     """
 
     def __init__(self, session: Session, frame: str) -> None:
@@ -70,7 +71,7 @@ class Watch:
         self.fault: CaptureError | None = None
         self.excess = ""
         self.loaded = self.parsed = self.painted = self.expired = self.is_error_page = self.downloads = False
-        self.leaving = False
+        self.leaving = self.lacks = False
         self.status: int | None = None
         self.uri = self.error = ""
         self.documents = self.redirects = self.requests = self.dialogs = self.workers = 0
@@ -145,6 +146,7 @@ class Watch:
         """Forget what was: a navigation of ours starts."""
         self._open.clear()
         self.loaded = self.parsed = self.painted = self.is_error_page = self.downloads = self.leaving = False
+        self.lacks = False
         self.status, self.error = None, ""
         self._document, self._response = "", ("", None)
         self.documents = self.redirects = 0
@@ -209,6 +211,7 @@ class Watch:
         self._ended(params["requestId"])
 
     def _failed(self, params: dict[str, Any]) -> None:
+        self.lacks |= params.get("errorText") == NETWORK_CHANGED
         if params["requestId"] == self._document:
             self.error = params.get("errorText", "")
             self.leaving = False

@@ -12,11 +12,13 @@ from linkpeek.capture.pipeline import REOPENINGS
 from linkpeek.egress import EgressSession
 from linkpeek.egress.tunnel import Tunnel, Upstream
 from linkpeek.errors import CaptureError
-from tests.live.capturing import IS_ROOT, Loop, Outcome, outcome_of, request
+from tests.live.capturing import IS_ROOT, Loop, Outcome, image, outcome_of, request
 from tests.live.network import own_network
 from tests.live.site import Site
 
 NUMBERS = itertools.count(1)
+
+GREEN = (0, 170, 0)
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root makes a network to change")
 
@@ -32,20 +34,23 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def opened_amid(loop: Loop, browser: Browser, site: Site, monkeypatch: pytest.MonkeyPatch):
-    """Capture a page while the network changes so many times; give what came of it."""
+    """Capture a page while the network changes; give what came of it.
+
+    It does at so many connections, after so many others.
+    """
     connect = EgressSession.connect
 
-    def opened_amid(changes: int) -> Outcome:
-        left = iter(range(changes))
+    def opened_amid(changes: int, path: str = "/static", others: int = 0) -> Outcome:
+        first, left = iter(range(others)), iter(range(changes))
 
         async def changing(self: EgressSession, tunnel: Tunnel, host: str, port: int) -> Upstream | None:
-            if next(left, None) is None:
+            if next(first, None) is not None or next(left, None) is None:
                 return await connect(self, tunnel, host, port)
             await asyncio.to_thread(add_address)
             return await asyncio.Event().wait()  # whatever Chromium waits for at this moment
 
         monkeypatch.setattr(EgressSession, "connect", changing)
-        outcome, _ = loop.run(outcome_of(browser, request(site.url("/static"))))
+        outcome, _ = loop.run(outcome_of(browser, request(site.url(path))))
         assert next(left, None) is None
         return outcome
 
@@ -62,6 +67,14 @@ def test_page_is_opened_anew(opened_amid, changes: int) -> None:
 
     assert isinstance(outcome, Capture), outcome
     assert (outcome.title, outcome.status, outcome.complete) == ("A static page", 200, True)
+
+
+def test_page_that_lacks_a_part_is_opened_anew(opened_amid) -> None:
+    outcome = opened_amid(1, "/two-parts", 1)
+
+    assert isinstance(outcome, Capture), outcome
+    assert outcome.complete
+    assert image(outcome).getpixel((0, 0)) == GREEN
 
 
 def test_network_that_does_not_come_to_rest(opened_amid) -> None:

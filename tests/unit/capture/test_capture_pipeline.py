@@ -1,10 +1,13 @@
 """The pipeline with a browser that opens nothing; with a real one, see tests/live."""
 
 import asyncio
+import base64
+import io
 from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
+from PIL import Image
 
 from linkpeek.capture.cdp import Answer, Connection
 from linkpeek.capture.model import CaptureRequest, EgressSession
@@ -15,6 +18,46 @@ from linkpeek.geometry import Extent, Viewport
 
 PAGE = "http://a.example/"
 MAIN = "F"
+
+
+def picture() -> str:
+    """A picture with something on it, as the browser gives it."""
+    image, file = Image.effect_noise((80, 60), 50), io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "Page.createIsolatedWorld": {"executionContextId": 1},
+    "Page.captureScreenshot": {"data": picture()},
+    "Page.getNavigationHistory": {"entries": [{"title": "A page"}], "currentIndex": 0},
+    "Runtime.evaluate": {"result": {}},
+}
+
+
+class OpeningBrowser(Connection):
+    """Opens a page and takes its picture; a part of it fails, the first so many times."""
+
+    def __init__(self, lacking: int) -> None:
+        super().__init__()
+        self.lacking = lacking
+        self.opened = 0
+        self.stage = Stage(self, create_autospec(EgressSession, instance=True), "C", MAIN, "S")
+
+    def post(self, method: str, params: Any, session_id: str | None) -> Answer:
+        answer: Answer = asyncio.get_running_loop().create_future()
+        answer.set_result(ANSWERS.get(method, {}))
+        tell = self.stage.page.dispatch
+        if method == "Page.navigate":
+            self.opened += 1
+            tell("Page.frameNavigated", {"frame": {"id": MAIN, "url": PAGE}})
+            if self.opened <= self.lacking:
+                tell("Network.loadingFailed", {"requestId": "1", "errorText": "net::ERR_NETWORK_CHANGED"})
+            tell("Page.lifecycleEvent", {"name": "firstPaint", "frameId": MAIN})
+            tell("Page.loadEventFired", {})
+        elif method == "Emulation.setVirtualTimePolicy":
+            asyncio.get_running_loop().call_soon(tell, "Emulation.virtualTimeBudgetExpired", {})
+        return answer
 
 
 class FailingBrowser(Connection):
@@ -70,3 +113,19 @@ def test_opens_once_what_fails_for_another_reason() -> None:
 
 def test_opens_nothing_anew_without_time() -> None:
     assert times_opened("net::ERR_NETWORK_CHANGED", seconds=SPARE) == 1
+
+
+@pytest.mark.parametrize(
+    ("lacking", "opened", "complete"),
+    [(0, 1, True), (1, 2, True), (REOPENINGS, 1 + REOPENINGS, True), (99, 1 + REOPENINGS, False)],
+)
+def test_opens_anew_what_lacks_a_part(lacking: int, opened: int, complete: bool) -> None:
+    """The picture of a page that always does is better than none."""
+
+    async def run() -> None:
+        browser, now = OpeningBrowser(lacking), asyncio.get_running_loop().time()
+        wanted = CaptureRequest(PAGE, Viewport(80, 60), Extent.VIEWPORT, 30)
+        capture = await Pipeline(browser.stage, wanted, now, "HeadlessChrome/1").run()
+        assert (browser.opened, capture.complete, capture.title) == (opened, complete, "A page")
+
+    asyncio.run(run())

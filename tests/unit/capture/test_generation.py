@@ -44,6 +44,7 @@ def run(
     builder = Builder()
     monkeypatch.setattr(Stage, "build", builder.build)
     monkeypatch.setattr(generation, "REFILL_AFTER", after)
+    monkeypatch.setattr(generation, "network_process", found)
 
     async def main() -> None:
         chromium = SimpleNamespace(connection=Silent(), version="", pid=0, is_running=True)
@@ -58,9 +59,32 @@ def run(
     asyncio.run(main())
 
 
+async def found(_: Connection, browser: int) -> int:
+    return browser
+
+
 async def turns() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+def test_no_page_before_the_network_s_process_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chromium replaces it where it ends, so nobody would notice."""
+
+    async def test(one: Generation, _: Builder) -> None:
+        known = asyncio.Event()
+        one._network = asyncio.create_task(wait_for(known))
+        asked = asyncio.create_task(one.stage())
+        await turns()
+        assert not asked.done()
+        known.set()
+        assert (await asked).context == "1"
+
+    async def wait_for(known: asyncio.Event) -> int:
+        await known.wait()
+        return 1
+
+    run(monkeypatch, test, after=3600)
 
 
 def test_next_page_is_made_when_the_last_one_has_come_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:

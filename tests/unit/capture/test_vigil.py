@@ -13,7 +13,7 @@ import pytest
 
 from linkpeek.capture import vigil
 from linkpeek.capture.cdp import Answer, Connection, ProtocolError
-from linkpeek.capture.vigil import NETWORK, keep_vigil
+from linkpeek.capture.vigil import NETWORK, keep_vigil, network_process
 from linkpeek.errors import CaptureError
 
 Reply = Callable[[Answer], None]
@@ -78,12 +78,17 @@ def start() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
         process.stdout.close()
 
 
+async def keep(browser: Browser, process: int) -> CaptureError:
+    """Find the process, and look after it."""
+    return await keep_vigil(browser, await network_process(browser, process))
+
+
 def verdict(browser: Callable[[], Browser], process: int) -> CaptureError:
     """What the vigil comes to."""
 
     async def run() -> CaptureError:
         async with asyncio.timeout(30):
-            return await keep_vigil(browser(), process)
+            return await keep(browser(), process)
 
     return asyncio.run(run())
 
@@ -105,7 +110,7 @@ def test_ends(start) -> None:
     process = start("time.sleep(60)")
 
     async def run() -> CaptureError:
-        keeping = asyncio.create_task(keep_vigil(Browser(says), process.pid))
+        keeping = asyncio.create_task(keep(Browser(says), process.pid))
         assert not keeping.done()
         process.kill()
         async with asyncio.timeout(30):
@@ -130,7 +135,7 @@ def test_ends_where_the_kernel_does_not_tell(start, monkeypatch: pytest.MonkeyPa
     process = start("time.sleep(60)")
 
     async def run() -> CaptureError:
-        keeping = asyncio.create_task(keep_vigil(Browser(says), process.pid))
+        keeping = asyncio.create_task(keep(Browser(says), process.pid))
         await asyncio.wait([keeping], timeout=0.1)
         assert not keeping.done()
         process.kill()
@@ -153,7 +158,7 @@ def test_first_answer_may_take_long(start, monkeypatch: pytest.MonkeyPatch) -> N
 
     async def run() -> None:
         browser = Browser(is_silent, late, says)
-        keeping = asyncio.create_task(keep_vigil(browser, process.pid))
+        keeping = asyncio.create_task(keep(browser, process.pid))
         while browser.questions < 4 and not keeping.done():
             await asyncio.wait([keeping], timeout=0.01)
         assert not keeping.done()
@@ -183,7 +188,7 @@ def test_any_answer_will_do_however_busy(start, reply: Reply) -> None:
 
     async def run() -> int:
         browser = Browser(reply)
-        keeping = asyncio.create_task(keep_vigil(browser, process.pid))
+        keeping = asyncio.create_task(keep(browser, process.pid))
         await asyncio.wait([keeping], timeout=0.5)
         assert not keeping.done()
         keeping.cancel()
@@ -207,7 +212,7 @@ def test_slow_answers_will_do(start, monkeypatch: pytest.MonkeyPatch) -> None:
                 asked.set()
 
         browser = Browser(says, later)
-        keeping = asyncio.create_task(keep_vigil(browser, process.pid))
+        keeping = asyncio.create_task(keep(browser, process.pid))
         asking = asyncio.create_task(asked.wait())
         await asyncio.wait([keeping, asking], return_when=asyncio.FIRST_COMPLETED)
         assert not keeping.done()
