@@ -105,18 +105,20 @@ class SweepService:
         for state in (State.FAILED, State.READY):
             old = sa.and_(Snapshot.state == state, Snapshot.finished_at < self._now() - self._retention)
             while batch := self._oldest(old):
-                deleted, bytes_freed = self._delete(batch)
+                deleted, bytes_freed, _ = self._delete(batch)
                 count, freed = count + deleted, freed + bytes_freed
         return count, freed
 
     def _evict(self) -> tuple[int, int]:
         if not self._max_bytes:
             return 0, 0
-        too_much = self._storage.usage() - self._max_bytes
         count = freed = 0
-        while freed < too_much and (batch := self._oldest(Snapshot.state == State.READY)):
-            deleted, bytes_freed = self._delete(batch, too_much - freed)
+        too_much = self._storage.usage() - self._max_bytes
+        while too_much > 0 and (batch := self._oldest(Snapshot.state == State.READY)):
+            deleted, bytes_freed, empty = self._delete(batch, too_much)
             count, freed = count + deleted, freed + bytes_freed
+            # Where pictures were gone already, another sweep frees space too: what it freed counts.
+            too_much = self._storage.usage() - self._max_bytes if empty else too_much - bytes_freed
         return count, freed
 
     def _oldest(self, which: sa.ColumnElement[bool]) -> list[tuple[int, str]]:
@@ -129,19 +131,19 @@ class SweepService:
             )
             return [(row.id, row.token) for row in rows]
 
-    def _delete(self, batch: list[tuple[int, str]], enough: float = inf) -> tuple[int, int]:
-        """Delete snapshots until so many bytes are freed; give how many, and the bytes.
+    def _delete(self, batch: list[tuple[int, str]], enough: float = inf) -> tuple[int, int, int]:
+        """Delete snapshots until so many bytes are freed; give how many, the bytes, and how many had none.
 
         One that cannot be deleted (its folder is another user's) does not keep the others.
 
         :raises Unavailable: the storage does not work at all, or too many of it cannot be deleted.
         """
-        freed, gone = 0, []
+        freed, empty, gone = 0, 0, []
         for row_id, token in batch:
             if freed >= enough:
                 break
             try:
-                freed += self._storage.delete(snapshot_folder(token))
+                size = self._storage.delete(snapshot_folder(token))
             except Unavailable as exc:
                 self._storage.check()
                 log.error("snapshot %s cannot be deleted: %s", token, exc.message)
@@ -150,8 +152,9 @@ class SweepService:
                     raise
             else:
                 gone.append(row_id)
+                freed, empty = freed + size, empty + (not size)
         self._forget(gone)
-        return len(gone), freed
+        return len(gone), freed, empty
 
     def _forget(self, row_ids: list[int]) -> None:
         with transaction(self._sessions) as session:
@@ -173,5 +176,7 @@ class SweepService:
             self._storage.delete(folder)
 
     def _known(self, tokens: set[str]) -> set[str]:
+        """Give the snapshots that have pictures, or may get them: none that failed shows one."""
+        known = sa.select(Snapshot.token).where(Snapshot.token.in_(tokens), Snapshot.state != State.FAILED)
         with transaction(self._sessions) as session:
-            return set(session.scalars(sa.select(Snapshot.token).where(Snapshot.token.in_(tokens))))
+            return set(session.scalars(known))

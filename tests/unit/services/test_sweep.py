@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from linkpeek.errors import Unavailable
 from linkpeek.models import Snapshot, State
+from linkpeek.services.captures import MAX_ATTEMPTS
 from linkpeek.services.renditions import PLACEHOLDER_TOKEN, master_path
 from linkpeek.services.sweep import STRAY_AFTER
 from linkpeek.storage import image_path, snapshot_folder
@@ -117,6 +118,23 @@ class TestSpace:
         assert swept.evicted == 1
         assert bench.rows() == []
 
+    def test_two_at_a_time_delete_no_more_than_one(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("linkpeek.services.sweep.BATCH", 2)
+        each = [ready(bench, f"{number}").stored_bytes for number in range(4)][0]
+        first, second = (bench.sweeper(max_bytes=2 * each) for _ in range(2))
+        real = bench.storage.delete
+
+        def delete(folder: str) -> int:
+            monkeypatch.setattr(bench.storage, "delete", real)
+            assert second.sweep().evicted == 2
+            return real(folder)
+
+        monkeypatch.setattr(bench.storage, "delete", delete)
+        assert first.sweep().freed_bytes == 0
+        assert [row.id for row in bench.rows()] == [3, 4]
+
     def test_what_is_under_way_stays(self, bench: Bench) -> None:
         ready(bench)
         bench.ask("more")
@@ -207,6 +225,22 @@ class TestStrays:
         age_folder(bench, claim.token, monkeypatch)
         assert bench.sweeper().sweep().strays == 0
         assert bench.storage.exists(master_path(claim.token))
+
+    def test_the_picture_of_a_capture_that_failed_after_all_goes(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its worker died between storing and recording, for the last time."""
+        bench.ask()
+        for _ in range(MAX_ATTEMPTS):
+            claim = bench.captures("w1").claim()
+            bench.storage.put(master_path(claim.token), make_png(1, 1))
+            bench.workers().bury_dead()
+        [row] = bench.rows()
+        assert (row.state, has_picture(bench, row)) == (State.FAILED, True)
+        age_folder(bench, row.token, monkeypatch)
+        assert bench.sweeper().sweep().strays == 1
+        assert not has_picture(bench, row)
+        assert len(bench.rows()) == 1
 
     def test_asks_the_database_once_a_batch(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(40):
