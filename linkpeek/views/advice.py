@@ -76,6 +76,9 @@ ADVICE: dict[str, Advice] = {
     "queue-share": Advice(429, "Many of your pictures are still being taken.", "Wait for some of them."),
     "queue-full": Advice(429, "The queue is full just now.", _LATER),
     "busy": Advice(429, "Someone else asks for the same page right now.", _LATER),
+    "too-many-requests": Advice(
+        429, "Too many requests come from your network at once.", "Send fewer at a time."
+    ),
     # The page
     "dns-failed": Advice(502, "The site's name could not be found.", "Check the spelling of the address."),
     "connection-refused": Advice(502, "The site does not take connections.", _CHECK_PAGE),
@@ -113,6 +116,8 @@ ADVICE: dict[str, Advice] = {
     "broker-unavailable": Advice(503, "New pictures cannot be asked for just now.", _LATER),
     "database-unavailable": Advice(503, "The service cannot look things up just now.", _LATER),
     "unavailable": Advice(503, "Something this service needs does not answer.", _LATER),
+    "restarting": Advice(503, "The service is starting again.", _LATER),
+    "not-ready": Advice(503, "Something this service needs does not work.", "/readyz says what."),
     "internal-error": Advice(500, "Something went wrong inside this service.", "Its log says what."),
 }
 

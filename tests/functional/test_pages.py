@@ -14,6 +14,8 @@ from linkpeek.errors import CaptureError, ConfigurationError
 from linkpeek.models import Snapshot
 from tests.factories import make_capture
 
+ROOT = Path(__file__).resolve().parents[2]
+
 PAGE = "http://example.com/"
 JSON = {"Accept": "application/json"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -652,6 +654,12 @@ class TestDocs:
         told = {code.text for code in soup(app.get("/docs")).select("#errors th code")}
         assert not sorted(codes_of_package() - told)
 
+    def test_every_code_of_nginx_is_explained(self, app):
+        site = (ROOT / "deploy/nginx/linkpeek.conf").read_text()
+        codes = set(re.findall(r'X-LinkPeek-Error "([^"]+)"', site))
+        assert len(codes) > 2
+        assert codes <= {code.text for code in soup(app.get("/docs")).select("#errors th code")}
+
     @pytest.mark.parametrize("code", REASONS)
     def test_the_status_of_a_failed_page_is_as_told(self, app, code):
         told = {row.th.text: row.td.text for row in soup(app.get("/docs")).select("#errors tbody tr")}
@@ -687,7 +695,7 @@ OPERATORS = {"bad-configuration", "bad-key", "bad-output", "key-exists", "error"
 
 def codes_of_package():
     """Collect the codes that the package's own text gives to errors for clients."""
-    package = Path(__file__).parents[2] / "linkpeek"
+    package = ROOT / "linkpeek"
     found = set()
     for path in {*package.rglob("*.py")} - {*package.glob("cli/*"), *package.glob("backup/*")}:
         found |= set(re.findall(r'\bcode\s*=\s*"([a-z]+(?:-[a-z]+)*)"', path.read_text("utf-8")))

@@ -317,7 +317,12 @@ class TestForwarding:
         assert answer.header("X-LinkPeek-Error") == "restarting"
         assert answer.header("Cache-Control") == "no-store"
         assert b"One moment, please" in answer.body
-        assert client.ask("/captures", method="POST", body=b"uri=x").status == 503
+
+    def test_that_page_looks_again_for_pages_alone(self, client: Client) -> None:
+        """What takes a form has no page to show."""
+        form = client.ask("/captures", method="POST", body=b"uri=x")
+        assert (form.status, form.header("Refresh")) == (503, "")
+        assert client.get("/docs").header("Refresh") == "5"
 
     def test_that_page_is_not_there_by_itself(self, client: Client, app: Upstream) -> None:
         assert client.get("/busy.html").status == 404

@@ -122,7 +122,7 @@ class TestSpace:
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("linkpeek.services.sweep.BATCH", 2)
-        each = [ready(bench, f"{number}").stored_bytes for number in range(4)][0]
+        each = min(ready(bench, f"{number}").stored_bytes for number in range(4))
         first, second = (bench.sweeper(max_bytes=2 * each) for _ in range(2))
         real = bench.storage.delete
 
