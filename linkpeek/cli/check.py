@@ -7,6 +7,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import BinaryIO
 
 import click
@@ -100,15 +102,22 @@ async def _answer_all(raw_texts: Iterator[bytes], guard: Guard, escaped: bool) -
     async def start(raw: bytes | None) -> None:
         await verdicts.put(None if raw is None else asyncio.create_task(_judge(raw, guard, escaped)))
 
+    def hand_over(raw: bytes | None) -> None:
+        starting = start(raw)
+        try:
+            asyncio.run_coroutine_threadsafe(starting, loop).result()
+        finally:
+            starting.close()  # where the loop had ended before
+
     def read() -> None:
         # Reading blocks, so it has a thread; a daemon, so that Ctrl-C does not wait for a line.
-        try:
-            for raw in raw_texts:
-                asyncio.run_coroutine_threadsafe(start(raw), loop).result()
-        except OSError as exc:
-            faults.append(exc)
-        finally:
-            asyncio.run_coroutine_threadsafe(start(None), loop).result()
+        with suppress(CancelledError, RuntimeError):  # nobody reads the answers any more
+            try:
+                for raw in raw_texts:
+                    hand_over(raw)
+            except OSError as exc:
+                faults.append(exc)
+            hand_over(None)
 
     threading.Thread(target=read, daemon=True).start()
     while (verdict := await verdicts.get()) is not None:

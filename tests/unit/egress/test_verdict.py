@@ -219,6 +219,25 @@ def test_it_answers_each_line_as_it_comes(config: str) -> None:
         assert process.wait(30) == 0
 
 
+def test_it_ends_quietly_where_nobody_reads_on(config: str, tmp_path: Path) -> None:
+    """As before ``head -1``, while it still has much to read."""
+    lines = tmp_path / "lines"
+    lines.write_bytes(b"".join(b"http://h%d.example/\n" % number for number in range(5000)))
+    command = [sys.executable, "-m", "linkpeek", "check", config, "-", *ANY]
+    with (
+        lines.open("rb") as source,
+        subprocess.Popen(
+            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(30) == 1
+
+
 def test_thousands(config: str) -> None:
     lines = b"".join(b"http://h%d.example/\n" % number for number in range(3000))
     assert {answer["verdict"] for answer in said(config, *ANY, "-", lines=lines)} == {"allow"}
