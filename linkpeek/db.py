@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -129,11 +130,10 @@ def require_writable_folder(engine: Engine) -> None:
 
     :raises ConfigurationError: the folder is read-only, or another user's.
     """
-    file = _sqlite_file(engine)
-    folder = os.path.dirname(file) if file else None
-    if folder is not None and os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+    file = sqlite_file(engine.url)
+    if file is not None and file.parent.is_dir() and not os.access(file.parent, os.W_OK | os.X_OK):
         raise ConfigurationError(
-            f"the database's folder {folder} cannot be written to: it is read-only, or another user's"
+            f"the database's folder {file.parent} cannot be written to: it is read-only, or another user's"
         )
 
 
@@ -144,8 +144,8 @@ def keep_private(engine: Engine) -> None:
 
     :raises OSError: the file cannot be made.
     """
-    file = _sqlite_file(engine)
-    if file is None or not os.path.isdir(os.path.dirname(file)):
+    file = sqlite_file(engine.url)
+    if file is None or not file.parent.is_dir():
         return
     with suppress(FileExistsError):  # not opened then: to close it would give up SQLite's locks (fcntl(2))
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o660))
@@ -156,9 +156,11 @@ def keep_private(engine: Engine) -> None:
                 os.chmod(name, mode & ~0o007)
 
 
-def _sqlite_file(engine: Engine) -> str | None:
-    file = engine.url.database if engine.dialect.name == "sqlite" else None
-    return os.path.abspath(file) if file and file != ":memory:" else None
+def sqlite_file(url: str | sa.URL) -> Path | None:
+    """Give the file of a SQLite database; None for a server, and for one in memory."""
+    parsed = sa.make_url(url)
+    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    return Path(file).absolute() if file and file != ":memory:" else None
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from linkpeek.backup.dump import Row, load
 from linkpeek.backup.errors import ServiceExists
 from linkpeek.backup.staging import place_file
-from linkpeek.db import Base, make_engine, translated, utcnow
+from linkpeek.db import Base, make_engine, sqlite_file, translated, utcnow
 from linkpeek.errors import Unavailable
 from linkpeek.migrations import upgrade_to
 from linkpeek.models import ApiKey, Snapshot, Worker
@@ -28,12 +28,6 @@ Keep = Callable[[str, Row], bool]
 Check = Callable[[Connection], None]
 
 _RUNNING = "The service is running; stop it before it is restored."
-
-
-def sqlite_file(url: str) -> Path | None:
-    """Give the file of a SQLite database; None for a server."""
-    parsed = sa.make_url(url)
-    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
 def state_of(url: str) -> str:

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from linkpeek.backup.archive import DATABASE, SECRET
-from linkpeek.backup.database import replacing, sqlite_file
+from linkpeek.backup.database import replacing
 from linkpeek.backup.dump import Row, settled
 from linkpeek.backup.staging import give_to_owner, image_in, place_file, place_images
+from linkpeek.db import sqlite_file
 from linkpeek.errors import ConfigurationError
 from linkpeek.models import ApiKey, Snapshot, State
 from linkpeek.security import SecretBox
