@@ -200,7 +200,7 @@ class Soak:
         try:
             mine = family(psutil.Process(self.steady.pid))
             self.seen.update(mine, family(psutil.Process(self.mortal.pid)))
-            worker = mine[0].memory_full_info().pss
+            worker = mine[0].memory_full_info().uss  # its own alone, for the other comes and goes
             browser = sum(one.memory_full_info().pss for one in mine[1:])
             self.samples.append((asked, worker, browser, mine[0].num_fds()))
         except psutil.Error:

@@ -17,6 +17,8 @@ WAYS = re.findall(r"(?m)^  '(.+?)':", (Path(__file__).parent / "pages" / "ends.h
 
 RED, GREEN, BLUE = (170, 0, 0), (0, 170, 0), (0, 0, 255)
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def take(loop: Loop, browser: Browser, site: Site):
