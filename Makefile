@@ -19,9 +19,14 @@ FUZZ_SECONDS ?= 60
 ENV := env
 BIN := $(ENV)/bin
 CODE := linkpeek tests benchmarks setup.py
-# PYTEST_ARGS may leave nothing of a kind of tests, of which pytest makes an error.
-EVEN_NONE := || test $$? = 5
 AT_ONCE := -n $(TEST_FILES_AT_ONCE) --dist loadfile --no-loadscope-reorder
+ifeq ($(TEST_FILES_AT_ONCE),0)
+RUN_TESTS = $(BIN)/python -m pytest $(PYTEST_ARGS)
+else
+# PYTEST_ARGS may choose none that run alone, of which pytest makes an error.
+RUN_TESTS = { $(BIN)/python -m pytest $(PYTEST_ARGS) -m alone || test $$? = 5; } && \
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not alone' $(AT_ONCE)
+endif
 
 # The browser, the fonts that pages of the world need, and what uWSGI is compiled with.
 RUN_PACKAGES := gcc libc6-dev chromium-headless-shell|chromium chromium-sandbox \
@@ -57,8 +62,7 @@ test: test-system $(ENV)/.test ## Lint, types, then every test, with real progra
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS) $(EVEN_NONE)
-	$(BIN)/python -m pytest -m 'not alone' $(AT_ONCE) $(PYTEST_ARGS) $(EVEN_NONE)
+	$(RUN_TESTS)
 
 .PHONY: test-unit
 test-unit: $(ENV)/.test ## Only the tests that start no other program

@@ -25,7 +25,7 @@ from linkpeek.engine import Engine, Interrupted
 from linkpeek.errors import CaptureError, LinkPeekError, Unavailable
 from linkpeek.resources import Resources
 from linkpeek.security import random_token
-from linkpeek.services.captures import LEASE_MARGIN, CaptureService, Claim
+from linkpeek.services.captures import CaptureService, Claim
 from linkpeek.services.workers import BEAT
 from linkpeek.tasks import CAPTURE_TASK, make_broker_folders, make_celery
 
@@ -44,8 +44,8 @@ TICK = 1.0
 #: Seconds for the threads whose captures were cut off to queue them again.
 GIVE_BACK_TIME = 0.5
 SWEEP_EVERY = 600.0
-#: Seconds between two tries to record a capture that is done, while the database does not answer.
-RECORD_PAUSE = 1.0
+#: Seconds for recording a capture that is done, and between two tries, while the database does not answer.
+RECORD_TIME, RECORD_PAUSE = 15.0, 1.0
 
 
 def on_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
@@ -212,7 +212,7 @@ class CaptureWorker:
 
         :raises Interrupted: the worker stops, and the database still does not answer.
         """
-        deadline = time.monotonic() + LEASE_MARGIN
+        deadline = time.monotonic() + RECORD_TIME
         while True:
             try:
                 return self._captures.finish(claim, capture)

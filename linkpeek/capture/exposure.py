@@ -24,13 +24,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u206
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A picture (PNG), and what the page was when it was taken; see ``model.Capture``."""
+    """A picture (PNG), and what the page was when it was taken; see ``model.Capture``.
+
+    :ivar lacks: see ``Watch``.
+    """
 
     image: bytes
     truncated: bool
     title: str
     uri: str
     status: int | None
+    lacks: bool
 
     async def is_blank(self) -> bool:
         """Look at the picture beside the loop, and only where its size leaves the question open."""
@@ -47,7 +51,7 @@ async def expose(page: Page, viewport: Viewport, extent: Extent) -> Shot:
         await page.evaluate(scripts.FREEZE, page.deadline.patience(), world)
     area, truncated = await _area(page, viewport) if extent is Extent.FULL else ({}, False)
     image = await _image(page, {"optimizeForSpeed": extent is Extent.VIEWPORT, **area})
-    return Shot(image, truncated, await _title(page), page.watch.uri, page.watch.status)
+    return Shot(image, truncated, await _title(page), page.watch.uri, page.watch.status, page.watch.lacks)
 
 
 async def _title(page: Page) -> str:

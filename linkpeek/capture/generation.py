@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,7 +11,7 @@ from linkpeek.capture.drawing import keep_drawing
 from linkpeek.capture.failures import BrowserLost, failure
 from linkpeek.capture.model import Egress
 from linkpeek.capture.process import Chromium
-from linkpeek.capture.stage import Stage
+from linkpeek.capture.stage import SET_UP_TIMEOUT, Stage
 from linkpeek.capture.vigil import keep_vigil, network_process
 from linkpeek.errors import CaptureError
 
@@ -60,12 +59,9 @@ class Generation:
         self._refill()
         chromium.connection.closed.add_done_callback(lambda _: self._lose(failure("browser-crashed")))
         self._network = loop.create_task(network_process(chromium.connection, chromium.pid))
-        keepers: dict[str, Callable[[], Awaitable[CaptureError]]] = {
-            "reaches the network": self._keep_network
-        }
+        self._vigils = [loop.create_task(self._keep("reaches the network", self._keep_network))]
         if shared:
-            keepers["draws pages"] = partial(keep_drawing, chromium.connection, chromium.pid)
-        self._vigils = [loop.create_task(self._keep(*one)) for one in keepers.items()]
+            self._vigils.append(loop.create_task(self._keep("draws pages", self._keep_drawing)))
 
     def is_fit(self, most: int) -> bool:
         """Whether it may take another capture, of ``most`` in its life."""
@@ -78,6 +74,9 @@ class Generation:
 
     async def _keep_network(self) -> CaptureError:
         return await keep_vigil(self.chromium.connection, await self._network)
+
+    async def _keep_drawing(self) -> CaptureError:
+        return await keep_drawing(self.chromium.connection, self.chromium.pid)
 
     async def _keep(self, what: str, vigil: Callable[[], Awaitable[CaptureError]]) -> None:
         meaning = await vigil()
@@ -104,7 +103,8 @@ class Generation:
         :raises ProtocolError: the browser makes none, and should be replaced.
         :raises OSError: there is no way out to be had.
         """
-        await asyncio.wait([self._network])  # from here on, whatever becomes of that process is noticed
+        # From here on, whatever becomes of that process is noticed. (One that hangs makes no stage, either.)
+        await asyncio.wait([self._network], timeout=SET_UP_TIMEOUT)
         try:
             stage = await self._fresh()
         except BaseException:

@@ -33,7 +33,7 @@ class Capture:
     :ivar title: one line, bounded, without control characters; may be empty.
     :ivar truncated: the page is taller than ``geometry.MAX_PAGE_HEIGHT`` and cut there.
     :ivar blank: every pixel has one colour, and so it stayed on a second try.
-    :ivar complete: False where the time ran out and this is the best there was.
+    :ivar complete: False where the time ran out, the page was stopped or lacks a part: the best there was.
     :ivar timings: seconds spent in ``context``, ``navigation``, ``settle``, ``screenshot``.
     """
 

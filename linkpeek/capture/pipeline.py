@@ -72,19 +72,29 @@ class Pipeline:
             pulse.cancel()
 
     async def _attempt(self, page_time: int) -> Shot:
-        """Open the page, wait and take its picture; anew where this machine's network changed meanwhile."""
-        watch, changes = self._watch, 0
+        """Open the page, wait and take its picture; anew where this machine's network changed meanwhile.
+
+        A picture that lacks a part for it is better than none, and than one of a page that was stopped.
+        """
+        watch, left = self._watch, REOPENINGS
+        kept: Shot | None = None
         while True:
             try:
                 shot = await self._open(page_time)
-                if not watch.lacks or changes == REOPENINGS or not self._has_time():
-                    return shot
-            except NetworkChanged:
-                if changes == REOPENINGS or not self._has_time():
-                    raise
+            except CaptureError as exc:
+                if not (isinstance(exc, NetworkChanged) and left and self._has_time()):
+                    if kept is None:
+                        raise
+                    return kept
                 # Chromium's error page is still to come, and must not be taken for what is opened next.
-                await watch.until(lambda: watch.is_error_page and watch.loaded, self._deadline.soon(SPARE))
-            changes += 1
+                with contextlib.suppress(CaptureError):  # what is wrong with the page comes up again
+                    soon = self._deadline.soon(SPARE)
+                    await watch.until(lambda: watch.is_error_page and watch.loaded, soon)
+            else:
+                kept = shot if kept is None or self._is_hopeful() else kept
+                if not (kept.lacks and left and self._has_time()):
+                    return kept
+            left -= 1
 
     async def _open(self, page_time: int) -> Shot:
         since = self._deadline.now()
@@ -120,8 +130,10 @@ class Pipeline:
 
     def _has_time(self) -> bool:
         """Whether there is time, and a page left, to try anything again."""
-        there_is_hope = not self._page.held and not self._waiting.gave_up
-        return there_is_hope and self._deadline.now() < self._deadline.soft - SPARE
+        return self._is_hopeful() and self._deadline.now() < self._deadline.soft - SPARE
+
+    def _is_hopeful(self) -> bool:
+        return not self._page.held and not self._waiting.gave_up
 
     async def _navigate(self) -> None:
         self._watch.begin()
@@ -173,9 +185,7 @@ class Pipeline:
             truncated=shot.truncated,
             blank=blank,
             browser_version=self._version,
-            complete=not (
-                self._waiting.gave_up or self._page.held or self._page.interrupted or self._watch.lacks
-            ),
+            complete=self._is_hopeful() and not (self._page.interrupted or shot.lacks),
             timings=dict(self._timings),
         )
 

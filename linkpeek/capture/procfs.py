@@ -12,14 +12,21 @@ def pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
+def _stat(pid: int) -> list[bytes]:
+    """Give what follows the name in /proc/PID/stat, which is of any bytes.
+
+    :raises OSError: it has ended.
+    """
+    return Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()
+
+
 def group_of(pid: int) -> int | None:
-    """Give a living process's group; None where it has ended. See /proc/PID/stat."""
+    """Give a living process's group; None where it has ended."""
     try:
-        stat = Path("/proc", str(pid), "stat").read_text()
+        state, _, group = _stat(pid)[:3]
     except OSError:
         return None
-    state, _, group = stat.rpartition(")")[2].split()[:3]
-    return None if state in "ZX" else int(group)
+    return None if state in b"ZX" else int(group)
 
 
 def command_of(pid: int) -> bytes:
@@ -39,8 +46,7 @@ def member_with(words: bytes, group: int) -> int | None:
 def processor_seconds(pid: int) -> float:
     """Give the processor time that a process has used, all its threads together; 0 where it has ended."""
     try:
-        stat = Path("/proc", str(pid), "stat").read_text()
+        user, system = _stat(pid)[11:13]
     except OSError:
         return 0.0
-    user, system = stat.rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / TICKS

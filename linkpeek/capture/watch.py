@@ -211,7 +211,7 @@ class Watch:
         self._ended(params["requestId"])
 
     def _failed(self, params: dict[str, Any]) -> None:
-        self.lacks |= params.get("errorText") == NETWORK_CHANGED
+        self.lacks |= params["requestId"] in self._open and params.get("errorText") == NETWORK_CHANGED
         if params["requestId"] == self._document:
             self.error = params.get("errorText", "")
             self.leaving = False
@@ -230,7 +230,7 @@ class Watch:
         if frame["id"] != self._frame:
             return
         self.documents += 1
-        self.loaded = self.parsed = self.painted = self.leaving = False
+        self.loaded = self.parsed = self.painted = self.leaving = self.lacks = False
         self.is_error_page = bool(frame.get("unreachableUrl"))
         if not self.is_error_page:
             self.uri = _bounded(frame["url"] + frame.get("urlFragment", ""))

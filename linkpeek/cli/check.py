@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from typing import BinaryIO
 
 import click
@@ -102,21 +101,25 @@ async def _answer_all(raw_texts: Iterator[bytes], guard: Guard, escaped: bool) -
     async def start(raw: bytes | None) -> None:
         await verdicts.put(None if raw is None else asyncio.create_task(_judge(raw, guard, escaped)))
 
-    def hand_over(raw: bytes | None) -> None:
+    def hand_over(raw: bytes | None) -> bool:
+        """Start an answer, or tell that there is nothing more; whether anybody still waits for it."""
         starting = start(raw)
         try:
             asyncio.run_coroutine_threadsafe(starting, loop).result()
-        finally:
-            starting.close()  # where the loop had ended before
+        except (CancelledError, RuntimeError):  # the loop is ending, or has ended: nobody reads on
+            starting.close()
+            return False
+        return True
 
     def read() -> None:
         # Reading blocks, so it has a thread; a daemon, so that Ctrl-C does not wait for a line.
-        with suppress(CancelledError, RuntimeError):  # nobody reads the answers any more
-            try:
-                for raw in raw_texts:
-                    hand_over(raw)
-            except OSError as exc:
-                faults.append(exc)
+        try:
+            for raw in raw_texts:
+                if not hand_over(raw):
+                    return
+        except OSError as exc:
+            faults.append(exc)
+        finally:
             hand_over(None)
 
     threading.Thread(target=read, daemon=True).start()

@@ -26,7 +26,8 @@ MAX_ATTEMPTS = 3
 #: Seconds before the second and the third attempt.
 BACK_OFF = (1, 4)
 #: Seconds that a lease lasts beyond the time a capture may take: for storing, in which S3 may try
-#: three times for 18 seconds (``storage.s3``). What dead workers held is taken back long before.
+#: three times for some 18 seconds (``storage.s3``), and for recording that. It counts only where a worker
+#: lives and cannot tell how it went: what dead workers held is taken back long before.
 LEASE_MARGIN = 75
 #: Characters of a title or a final address that are kept.
 LONGEST_TEXT = 4000

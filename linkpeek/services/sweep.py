@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from linkpeek.db import transaction, utcnow
 from linkpeek.errors import Unavailable
 from linkpeek.models import Snapshot, State
-from linkpeek.services.renditions import PLACEHOLDER_TOKEN
+from linkpeek.services.renditions import PLACEHOLDER_TOKEN, master_path
 from linkpeek.services.workers import WorkerService
 from linkpeek.storage import Storage, snapshot_folder
 
@@ -72,8 +72,8 @@ class SweepService:
         self._max_bytes = max_bytes
         self._purge_counters = purge_counters
         self._now = now
-        #: Rows of this sweep whose pictures cannot be deleted.
-        self._stuck: set[int] = set()
+        #: Snapshots of this sweep whose pictures cannot be deleted.
+        self._stuck: set[str] = set()
 
     def sweep(self) -> Swept:
         """Do all of it once.
@@ -113,48 +113,67 @@ class SweepService:
         if not self._max_bytes:
             return 0, 0
         count = freed = 0
-        too_much = self._storage.usage() - self._max_bytes
+        too_much = self._too_much()
         while too_much > 0 and (batch := self._oldest(Snapshot.state == State.READY)):
-            deleted, bytes_freed, empty = self._delete(batch, too_much)
+            deleted, bytes_freed, is_alone = self._delete(batch, too_much)
             count, freed = count + deleted, freed + bytes_freed
-            # Where pictures were gone already, another sweep frees space too: what it freed counts.
-            too_much = self._storage.usage() - self._max_bytes if empty else too_much - bytes_freed
+            too_much = too_much - bytes_freed if is_alone else self._too_much()
         return count, freed
+
+    def _too_much(self) -> int:
+        return self._storage.usage() - self._max_bytes
 
     def _oldest(self, which: sa.ColumnElement[bool]) -> list[tuple[int, str]]:
         with transaction(self._sessions) as session:
             rows = session.execute(
                 sa.select(Snapshot.id, Snapshot.token)
-                .where(which, Snapshot.id.not_in(self._stuck))
+                .where(which, Snapshot.token.not_in(self._stuck))
                 .order_by(Snapshot.finished_at, Snapshot.id)
                 .limit(BATCH)
             )
             return [(row.id, row.token) for row in rows]
 
-    def _delete(self, batch: list[tuple[int, str]], enough: float = inf) -> tuple[int, int, int]:
-        """Delete snapshots until so many bytes are freed; give how many, the bytes, and how many had none.
+    def _delete(self, batch: list[tuple[int, str]], enough: float = inf) -> tuple[int, int, bool]:
+        """Delete snapshots until so many bytes are freed.
 
-        One that cannot be deleted (its folder is another user's) does not keep the others.
+        Where another sweep is met, which frees what is too much as well, the rest is left
+        for when it has been measured anew.
 
+        :returns: how many, the bytes, and False where another sweep deletes them too.
         :raises Unavailable: the storage does not work at all, or too many of it cannot be deleted.
         """
-        freed, empty, gone = 0, 0, []
+        freed, is_alone = 0, True
+        gone: list[int] = []
         for row_id, token in batch:
-            if freed >= enough:
+            if freed >= enough or not (is_alone or self._is_empty(token)):
                 break
-            try:
-                size = self._storage.delete(snapshot_folder(token))
-            except Unavailable as exc:
-                self._storage.check()
-                log.error("snapshot %s cannot be deleted: %s", token, exc.message)
-                self._stuck.add(row_id)
-                if len(self._stuck) > MOST_STUCK:
-                    raise
-            else:
+            size = self._delete_pictures(token)
+            if size is not None:
+                freed, is_alone = freed + size, is_alone and size > 0
                 gone.append(row_id)
-                freed, empty = freed + size, empty + (not size)
         self._forget(gone)
-        return len(gone), freed, empty
+        return len(gone), freed, is_alone
+
+    def _is_empty(self, token: str) -> bool:
+        return not self._storage.exists(master_path(token))
+
+    def _delete_pictures(self, token: str) -> int | None:
+        """Delete a snapshot's pictures and give their bytes.
+
+        One whose pictures cannot be deleted (its folder is another user's) does not keep the others.
+
+        :returns: None where they cannot be deleted.
+        :raises Unavailable: see ``_delete``.
+        """
+        try:
+            return self._storage.delete(snapshot_folder(token))
+        except Unavailable as exc:
+            self._storage.check()
+            log.error("snapshot %s cannot be deleted: %s", token, exc.message)
+            self._stuck.add(token)
+            if len(self._stuck) > MOST_STUCK:
+                raise
+        return None
 
     def _forget(self, row_ids: list[int]) -> None:
         with transaction(self._sessions) as session:
@@ -165,9 +184,7 @@ class SweepService:
         tokens = self._storage.tokens(STRAY_AFTER)
         while batch := set(islice(tokens, BATCH)):
             strays = batch - self._known(batch) - {PLACEHOLDER_TOKEN}
-            for token in strays:
-                self._storage.delete(snapshot_folder(token))
-            count += len(strays)
+            count += sum(self._delete_pictures(token) is not None for token in strays - self._stuck)
         return count
 
     def _delete_placeholders(self) -> None:

@@ -117,7 +117,7 @@ ADVICE: dict[str, Advice] = {
     "database-unavailable": Advice(503, "The service cannot look things up just now.", _LATER),
     "unavailable": Advice(503, "Something this service needs does not answer.", _LATER),
     "restarting": Advice(503, "The service is starting again.", _LATER),
-    "not-ready": Advice(503, "Something this service needs does not work.", "/readyz says what."),
+    "not-ready": Advice(503, "Something this service needs does not work.", "Its operator can see what."),
     "internal-error": Advice(500, "Something went wrong inside this service.", "Its log says what."),
 }
 

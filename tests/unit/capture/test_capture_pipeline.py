@@ -9,6 +9,7 @@ from unittest.mock import create_autospec
 import pytest
 from PIL import Image
 
+from linkpeek.capture import pipeline
 from linkpeek.capture.cdp import Answer, Connection
 from linkpeek.capture.model import CaptureRequest, EgressSession
 from linkpeek.capture.pipeline import REOPENINGS, SPARE, Pipeline
@@ -35,29 +36,42 @@ ANSWERS: dict[str, dict[str, Any]] = {
 }
 
 
-class OpeningBrowser(Connection):
-    """Opens a page and takes its picture; a part of it fails, the first so many times."""
+def resolved(result: dict[str, Any]) -> Answer:
+    answer: Answer = asyncio.get_running_loop().create_future()
+    answer.set_result(result)
+    return answer
 
-    def __init__(self, lacking: int) -> None:
+
+class OpeningBrowser(Connection):
+    """Opens a page and takes its picture.
+
+    :param lacking: a part of it fails, the first so many times.
+    :param errors: by the number of the time, why it is not opened at all.
+    """
+
+    def __init__(self, lacking: int, errors: dict[int, str]) -> None:
         super().__init__()
         self.lacking = lacking
+        self.errors = errors
         self.opened = 0
         self.stage = Stage(self, create_autospec(EgressSession, instance=True), "C", MAIN, "S")
 
     def post(self, method: str, params: Any, session_id: str | None) -> Answer:
-        answer: Answer = asyncio.get_running_loop().create_future()
-        answer.set_result(ANSWERS.get(method, {}))
         tell = self.stage.page.dispatch
         if method == "Page.navigate":
             self.opened += 1
+            if error := self.errors.get(self.opened):
+                return resolved({"frameId": MAIN, "errorText": error})
             tell("Page.frameNavigated", {"frame": {"id": MAIN, "url": PAGE}})
             if self.opened <= self.lacking:
+                request = {"requestId": "1", "type": "Image", "request": {"url": PAGE}}
+                tell("Network.requestWillBeSent", request)
                 tell("Network.loadingFailed", {"requestId": "1", "errorText": "net::ERR_NETWORK_CHANGED"})
             tell("Page.lifecycleEvent", {"name": "firstPaint", "frameId": MAIN})
             tell("Page.loadEventFired", {})
         elif method == "Emulation.setVirtualTimePolicy":
             asyncio.get_running_loop().call_soon(tell, "Emulation.virtualTimeBudgetExpired", {})
-        return answer
+        return resolved(ANSWERS.get(method, {}))
 
 
 class FailingBrowser(Connection):
@@ -115,15 +129,29 @@ def test_opens_nothing_anew_without_time() -> None:
     assert times_opened("net::ERR_NETWORK_CHANGED", seconds=SPARE) == 1
 
 
+CHANGED, RESET = "net::ERR_NETWORK_CHANGED", "net::ERR_CONNECTION_RESET"
+
+
 @pytest.mark.parametrize(
-    ("lacking", "opened", "complete"),
-    [(0, 1, True), (1, 2, True), (REOPENINGS, 1 + REOPENINGS, True), (99, 1 + REOPENINGS, False)],
+    ("lacking", "errors", "opened", "complete"),
+    [
+        (0, {}, 1, True),
+        (1, {}, 2, True),
+        (REOPENINGS, {}, 1 + REOPENINGS, True),
+        (99, {}, 1 + REOPENINGS, False),
+        (1, {2: CHANGED}, 3, True),
+        (1, {2: RESET}, 2, False),
+        (99, {2: CHANGED, 3: CHANGED, 4: CHANGED}, 1 + REOPENINGS, False),
+    ],
 )
-def test_opens_anew_what_lacks_a_part(lacking: int, opened: int, complete: bool) -> None:
-    """The picture of a page that always does is better than none."""
+def test_opens_anew_what_lacks_a_part(
+    lacking: int, errors: dict[int, str], opened: int, complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture of a page that lacks a part is better than none."""
+    monkeypatch.setattr(pipeline, "SPARE", 0.01)  # of waiting for error pages
 
     async def run() -> None:
-        browser, now = OpeningBrowser(lacking), asyncio.get_running_loop().time()
+        browser, now = OpeningBrowser(lacking, errors), asyncio.get_running_loop().time()
         wanted = CaptureRequest(PAGE, Viewport(80, 60), Extent.VIEWPORT, 30)
         capture = await Pipeline(browser.stage, wanted, now, "HeadlessChrome/1").run()
         assert (browser.opened, capture.complete, capture.title) == (opened, complete, "A page")

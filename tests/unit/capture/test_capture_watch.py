@@ -250,3 +250,22 @@ def test_too_many_workers_end_the_capture() -> None:
         assert (caught.value.code, caught.value.lasting) == ("too-large", True)
 
     with_watch(test)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "lacks"),
+    [
+        ("Image", "net::ERR_NETWORK_CHANGED", True),
+        ("Image", "net::ERR_CONNECTION_REFUSED", False),
+        ("Ping", "net::ERR_NETWORK_CHANGED", False),
+    ],
+)
+def test_what_fails_for_a_change_of_network_is_lacking(kind: str, error: str, lacks: bool) -> None:
+    async def test(watch: Watch, session: FakeSession) -> None:
+        session.dispatch("Network.requestWillBeSent", document("1") | {"type": kind})
+        session.dispatch("Network.loadingFailed", {"requestId": "1", "errorText": error})
+        assert watch.lacks is lacks
+        watch.begin()
+        assert not watch.lacks
+
+    with_watch(test)

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from linkpeek.db import transaction
 from linkpeek.errors import Unavailable
 from linkpeek.models import Snapshot, State
 from linkpeek.services.captures import MAX_ATTEMPTS
@@ -121,7 +122,6 @@ class TestSpace:
     def test_two_at_a_time_delete_no_more_than_one(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("linkpeek.services.sweep.BATCH", 2)
         each = min(ready(bench, f"{number}").stored_bytes for number in range(4))
         first, second = (bench.sweeper(max_bytes=2 * each) for _ in range(2))
         real = bench.storage.delete
@@ -171,6 +171,15 @@ class TestWhatCannotBeDeleted:
     def test_it_does_not_keep_what_is_too_much(self, bench: Bench, stuck: Snapshot) -> None:
         assert bench.sweeper(max_bytes=1).sweep().evicted == 2
         assert [row.id for row in bench.rows()] == [stuck.id]
+
+    def test_it_does_not_keep_what_nobody_knows(
+        self, bench: Bench, stuck: Snapshot, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with transaction(bench.resources.sessions) as session:
+            session.execute(sa.delete(Snapshot))
+        age_folder(bench, stuck.token, monkeypatch)
+        assert bench.sweeper().sweep().strays == 2
+        assert list(bench.storage.tokens(0)) == [stuck.token]
 
     def test_a_storage_that_does_not_work_ends_the_sweep(
         self, bench: Bench, stuck: Snapshot, monkeypatch: pytest.MonkeyPatch
