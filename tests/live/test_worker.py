@@ -183,6 +183,7 @@ def test_captures_what_is_queued(service: Resources, start: Start, site: Site) -
     assert set(snapshot.timings or {}) >= {"queue", "context", "navigation", "settle", "screenshot"}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_gives_back_and_leaves_nothing(
     service: Resources, start: Start, site: Site, number: signal.Signals
