@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Iterator
 from hashlib import md5
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from urllib.parse import urlencode, urlsplit
 
 import psutil
@@ -59,6 +59,16 @@ def stack(
     with supervised(tree, request.param) as jobs:
         wait_until(lambda: get(nginx, "/readyz")[0] == 200, 30, "the service is ready")
         yield jobs
+
+
+def stop(job: "Popen[bytes]") -> None:
+    """Stop a job as init does: one of uWSGI's processes may miss a stop while others still start."""
+    job.terminate()
+    try:
+        job.wait(5)
+    except TimeoutExpired:
+        job.kill()
+        job.wait(5)
 
 
 def get(nginx: LegacyNginx, path: str) -> tuple[int, dict[str, str], bytes]:
@@ -153,8 +163,7 @@ def test_both_stacks_side_by_side_on_the_same_data(
         assert get(nginx, path)[1]["x-linkpeek-state"] == "ready"
         assert site.hits["/static"] >= 2
     finally:
-        uwsgi.terminate()
-        uwsgi.wait(20)
+        stop(uwsgi)
 
 
 def plain(port: int, path: str) -> tuple[int, dict[str, str]]:
