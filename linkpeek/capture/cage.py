@@ -106,8 +106,9 @@ def _remove_stale(parent: Path) -> None:
 def _own_group() -> Path | None:
     """Give the folder of this process's control group (version 2)."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        # Folders have names of any bytes; see os.fsdecode.
+        lines = Path("/proc/self/cgroup").read_text(errors="surrogateescape").splitlines()
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
     own = next((line[3:] for line in lines if line.startswith("0::")), None)

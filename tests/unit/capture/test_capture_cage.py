@@ -86,3 +86,16 @@ def test_tells_whether_anything_lives_in_it(group: Path) -> None:
         assert built.is_populated is populated
 
     assert not Cage(None).is_populated
+
+
+def test_other_mounts_may_have_any_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    group, mounts = tmp_path / "cgroup", tmp_path / "mountinfo"
+    group.write_text("0::/system.slice/linkpeek.service\n")
+    mounts.write_bytes(
+        b"40 25 8:17 / /media/M\xfcnchen rw - vfat /dev/sdb1 rw\n"
+        b"31 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
+    )
+    files = {"/proc/self/cgroup": group, "/proc/self/mountinfo": mounts}
+    monkeypatch.setattr(cage, "Path", lambda first, *more: Path(files.get(first, first), *more))
+
+    assert cage._own_group() == Path("/sys/fs/cgroup/system.slice/linkpeek.service")

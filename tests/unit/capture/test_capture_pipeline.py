@@ -2,12 +2,10 @@
 
 import asyncio
 import base64
-import io
 from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
-from PIL import Image
 
 from linkpeek.capture import pipeline
 from linkpeek.capture.cdp import Answer, Connection
@@ -16,21 +14,15 @@ from linkpeek.capture.pipeline import REOPENINGS, SPARE, Pipeline
 from linkpeek.capture.stage import Stage
 from linkpeek.errors import CaptureError
 from linkpeek.geometry import Extent, Viewport
+from tests.contracts.storage import noise
 
 PAGE = "http://a.example/"
 MAIN = "F"
 
 
-def picture() -> str:
-    """A picture with something on it, as the browser gives it."""
-    image, file = Image.effect_noise((80, 60), 50), io.BytesIO()
-    image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
-
-
 ANSWERS: dict[str, dict[str, Any]] = {
     "Page.createIsolatedWorld": {"executionContextId": 1},
-    "Page.captureScreenshot": {"data": picture()},
+    "Page.captureScreenshot": {"data": base64.b64encode(noise(80)).decode()},
     "Page.getNavigationHistory": {"entries": [{"title": "A page"}], "currentIndex": 0},
     "Runtime.evaluate": {"result": {}},
 }
@@ -87,13 +79,12 @@ class FailingBrowser(Connection):
         self.stage = Stage(self, way_out, "C", MAIN, "S")
 
     def post(self, method: str, params: Any, session_id: str | None) -> Answer:
-        answer: Answer = asyncio.get_running_loop().create_future()
         if method == "Page.navigate":
             assert self.shown == len(self.opened), "an error page is still to come"
             self.opened.append(params["url"])
-            answer.set_result({"frameId": MAIN, "errorText": self.error})
             asyncio.get_running_loop().call_later(0.01, self._show_error)
-        return answer
+            return resolved({"frameId": MAIN, "errorText": self.error})
+        return asyncio.get_running_loop().create_future()
 
     def _show_error(self) -> None:
         self.shown += 1
