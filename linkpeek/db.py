@@ -66,17 +66,21 @@ def utcnow() -> datetime:
 def make_engine(url: str) -> Engine:
     """Make the engine for a database URL without opening a connection.
 
-    :raises ConfigurationError: when the URL is none, or its driver is not installed.
+    :raises ConfigurationError: when the URL is none, or its driver is not installed, or it is one of
+        a database in memory, which each process would have for itself.
     """
     try:
         parsed = sa.make_url(url)
+        if _is_in_memory(parsed):
+            raise ConfigurationError(
+                "sqlalchemy.url must name SQLite's file, as sqlite:////path/to/file does"
+            )
         if parsed.get_backend_name() != "sqlite":
             return sa.create_engine(
                 parsed, pool_pre_ping=True, connect_args=_patience(parsed), hide_parameters=True, **POOL
             )
-        pool = POOL if parsed.database else {}  # one in memory has no pool
         engine = sa.create_engine(
-            parsed, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True, **pool
+            parsed, connect_args={"timeout": BUSY_TIMEOUT}, hide_parameters=True, **POOL
         )
     except ImportError as exc:
         raise ConfigurationError(f"sqlalchemy.url needs a driver that is not installed: {exc.name}") from None
@@ -85,6 +89,12 @@ def make_engine(url: str) -> Engine:
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "checkout", _require_same_file)
     return engine
+
+
+def _is_in_memory(url: sa.URL) -> bool:
+    """Whether a URL is of a SQLite database without a file (https://www.sqlite.org/inmemorydb.html)."""
+    nameless = (url.database or ":memory:").removeprefix("file:") in ("", ":memory:")
+    return url.get_backend_name() == "sqlite" and (nameless or url.query.get("mode") == "memory")
 
 
 def _patience(url: sa.URL) -> dict[str, Any]:
@@ -157,10 +167,10 @@ def keep_private(engine: Engine) -> None:
 
 
 def sqlite_file(url: str | sa.URL) -> Path | None:
-    """Give the file of a SQLite database; None for a server, and for one in memory."""
+    """Give the file of a SQLite database; None for a server's."""
     parsed = sa.make_url(url)
     file = parsed.database if parsed.get_backend_name() == "sqlite" else None
-    return Path(file).absolute() if file and file != ":memory:" else None
+    return Path(file).absolute() if file else None
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:

@@ -80,8 +80,7 @@ class Connections:
         self.engine = engine
         self.driver_error = engine.dialect.loaded_dbapi.Error
         #: Whether a connection is kept until it is closed, or the file replaced.
-        # One in memory has another pool, and is gone when its connection is taken from there.
-        self.keeps = engine.dialect.name == "sqlite" and isinstance(engine.pool, sa.QueuePool)
+        self.keeps = engine.dialect.name == "sqlite"
         self._kept: list[sa.PoolProxiedConnection] = []
         sa.event.listen(engine, "engine_disposed", self._close)
 

@@ -184,7 +184,7 @@ def test_many_threads_never_see_an_old_version_for_a_new_one(engine: sa.Engine, 
         assert len(set(seen[-8:]) - {None}) == 1
 
 
-def test_a_database_in_memory_has_none() -> None:
-    engine = make_engine("sqlite://")
+def test_a_server_has_none_and_is_not_asked() -> None:
+    engine = make_engine("postgresql+psycopg://me@/d?host=/nonexistent")
     assert DataVersion(Connections(engine)).now() is None
     engine.dispose()

@@ -83,6 +83,13 @@ class TestEngine:
         assert caught.value.message.startswith("sqlalchemy.url ")
         assert "sesame" not in caught.value.message
 
+    @pytest.mark.parametrize(
+        "rest", ["", "/", "/:memory:", "/file::memory:?uri=true", "/x?mode=memory&uri=true"]
+    )
+    def test_a_database_in_memory_would_be_each_process_own(self, rest: str) -> None:
+        with pytest.raises(ConfigurationError, match="must name SQLite's file"):
+            make_engine(f"sqlite://{rest}")
+
     def test_nobody_waits_for_a_connection_for_long(
         self, embedded: sa.Engine, monkeypatch: pytest.MonkeyPatch
     ) -> None:

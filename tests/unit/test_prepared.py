@@ -128,12 +128,3 @@ def _is_open(connection: sqlite3.Connection) -> bool:
     except sqlite3.ProgrammingError:
         return False
     return True
-
-
-def test_a_database_in_memory_stays(engine: sa.Engine) -> None:
-    memory = make_engine("sqlite://")
-    with memory.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE thing (name TEXT, size INTEGER)")
-    prepared = Prepared(Connections(memory), ASKED)
-    assert [prepared.first(name="a"), prepared.first(name="a")] == [None, None]
-    memory.dispose()
