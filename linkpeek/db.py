@@ -66,14 +66,15 @@ def utcnow() -> datetime:
 def make_engine(url: str) -> Engine:
     """Make the engine for a database URL without opening a connection.
 
-    :raises ConfigurationError: when the URL is none, or its driver is not installed, or it is one of
-        a database in memory, which each process would have for itself.
+    :raises ConfigurationError: when the URL is none, or its driver is not installed, or it is SQLite's
+        without a path: a database in memory would be each process's own, and those who look after the
+        file (``sqlite_file``) would not find one that is named by a URI.
     """
     try:
         parsed = sa.make_url(url)
-        if _is_in_memory(parsed):
+        if not _names_file(parsed):
             raise ConfigurationError(
-                "sqlalchemy.url must name SQLite's file, as sqlite:////path/to/file does"
+                "sqlalchemy.url must name SQLite's file by its path, as sqlite:////path/to/file does"
             )
         if parsed.get_backend_name() != "sqlite":
             return sa.create_engine(
@@ -91,10 +92,12 @@ def make_engine(url: str) -> Engine:
     return engine
 
 
-def _is_in_memory(url: sa.URL) -> bool:
-    """Whether a URL is of a SQLite database without a file (https://www.sqlite.org/inmemorydb.html)."""
-    nameless = (url.database or ":memory:").removeprefix("file:") in ("", ":memory:")
-    return url.get_backend_name() == "sqlite" and (nameless or url.query.get("mode") == "memory")
+def _names_file(url: sa.URL) -> bool:
+    """Whether a URL names the file of its database, if it is SQLite's (https://www.sqlite.org/uri.html)."""
+    if url.get_backend_name() != "sqlite":
+        return True
+    name = url.database or ":memory:"
+    return name != ":memory:" and not name.startswith("file:") and url.query.get("mode") != "memory"
 
 
 def _patience(url: sa.URL) -> dict[str, Any]:
@@ -196,7 +199,7 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except _TROUBLES as exc:
+    except TROUBLES as exc:
         raise unavailable() from exc
     except sa.exc.DatabaseError as exc:
         # The class itself is a damaged file's; its other children mean a mistake of ours.
@@ -205,7 +208,8 @@ def translated() -> Iterator[None]:
         raise unavailable() from exc
 
 
-_TROUBLES = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+#: What it is when a database does not answer, and no mistake of ours or of its own.
+TROUBLES = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 
 def unavailable() -> Unavailable:

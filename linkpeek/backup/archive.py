@@ -52,6 +52,7 @@ class ArchiveWriter:
         self._manifest = scratch
         self._mtime = mtime
         self._whole = hashlib.sha256()
+        self._last = ""
         self.size = 0
 
     def add(self, name: str, data: bytes, mode: int = 0o600) -> None:
@@ -59,7 +60,14 @@ class ArchiveWriter:
         self.add_file(name, io.BytesIO(data), len(data), mode)
 
     def add_file(self, name: str, source: BinaryIO, size: int, mode: int = 0o600) -> None:
-        """Write a member of so many bytes from a file."""
+        """Write a member of so many bytes from a file.
+
+        :raises ValueError: images that come in another order would be refused when the backup is read.
+        """
+        if name.startswith(IMAGES):
+            if name <= self._last:
+                raise ValueError(f"{name} comes after {self._last}")
+            self._last = name
         digest = hashlib.sha256()
         self._write(_header(name, size, mode, self._mtime))
         for chunk in _chunks(source, size):

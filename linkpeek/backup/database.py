@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from linkpeek.backup.dump import Row, load
 from linkpeek.backup.errors import ServiceExists
 from linkpeek.backup.staging import place_file
-from linkpeek.db import Base, make_engine, sqlite_file, translated, utcnow
+from linkpeek.db import TROUBLES, Base, make_engine, sqlite_file, translated, utcnow
 from linkpeek.errors import Unavailable
 from linkpeek.migrations import upgrade_to
 from linkpeek.models import ApiKey, Snapshot, Worker
@@ -33,22 +33,27 @@ _RUNNING = "The service is running; stop it before it is restored."
 def state_of(url: str) -> str:
     """Tell what is in a database: ``nothing`` (not even tables), ``empty`` or ``rows``.
 
-    Whatever cannot be read counts as rows: somebody may still want it.
+    Whatever cannot be read, such as a damaged file, counts as rows: somebody may still want it.
+
+    :raises Unavailable: ``database-unavailable``, when it does not answer.
     """
     file = sqlite_file(url)
     if file is not None and not file.exists():
         return "nothing"
     engine = make_engine(url)
-    try:
-        with translated(), engine.connect() as connection:
-            if not sa.inspect(connection).has_table(ApiKey.__tablename__):
-                return "nothing"
-            tables = [table for table in (ApiKey, Snapshot) if _has_rows(connection, table.__tablename__)]
-            return "rows" if tables else "empty"
-    except sa.exc.DatabaseError:
-        return "rows"
-    finally:
-        engine.dispose()
+    with translated():
+        try:
+            with engine.connect() as connection:
+                if not sa.inspect(connection).has_table(ApiKey.__tablename__):
+                    return "nothing"
+                tables = [table for table in (ApiKey, Snapshot) if _has_rows(connection, table.__tablename__)]
+                return "rows" if tables else "empty"
+        except sa.exc.DatabaseError as exc:
+            if isinstance(exc, TROUBLES):
+                raise
+            return "rows"
+        finally:
+            engine.dispose()
 
 
 def _has_rows(connection: Connection, table: str) -> bool:
@@ -127,9 +132,9 @@ def replacing(
     _alone(file, "journal_mode=DELETE")
     if aside is not None:
         os.link(file, aside)
-    if not file.exists():  # a log whose database was moved away is nobody's either
-        for ending in ("-wal", "-shm", "-journal"):
-            Path(f"{file}{ending}").unlink(missing_ok=True)
+    # One that is still there is of a database that was moved away, or is too damaged to take it in.
+    for ending in ("-wal", "-shm", "-journal"):
+        Path(f"{file}{ending}").unlink(missing_ok=True)
     place_file(made, file)
 
 

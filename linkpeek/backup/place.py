@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from linkpeek.backup.archive import DATABASE, SECRET
 from linkpeek.backup.database import replacing
 from linkpeek.backup.dump import Row, settled
-from linkpeek.backup.staging import give_to_owner, image_in, place_file, place_images
+from linkpeek.backup.staging import give_to_owner, image_in, place_file, place_images, topmost_missing
 from linkpeek.db import sqlite_file
 from linkpeek.errors import ConfigurationError
 from linkpeek.models import ApiKey, Snapshot, State
@@ -102,6 +102,7 @@ def move_into_place(staged: Staged, restored: Restored, stamp: str | None) -> No
     settings, folder = staged.settings, staged.folder
     storage = storage_from_url(settings.storage_url)
     file = sqlite_file(settings.database_url)
+    made = [topmost_missing(file.parent) or file] if file is not None else []
     old_database = _aside(file, stamp, restored) if file is not None else None
     old_secret = _aside(settings.secret_file, stamp, restored)
 
@@ -117,7 +118,9 @@ def move_into_place(staged: Staged, restored: Restored, stamp: str | None) -> No
             _place_secret(folder, settings.secret_file, old_secret, undo)
             make_broker_folders(settings)
         undo.pop_all()
-    give_to_owner(settings, storage, *restored.set_aside)
+    if staged.new_ini is not None and settings.ini_file is not None:
+        made.append(settings.ini_file)
+    give_to_owner(settings, storage, *made, *restored.set_aside)
 
 
 def _unreadable(connection: Connection, box: SecretBox) -> list[str]:

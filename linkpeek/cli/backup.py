@@ -39,10 +39,12 @@ def backup(resources: Resources, output: str, keep: int | None, quiet: bool) -> 
     if keep is not None and folder is None:
         raise click.UsageError("--keep is for a folder of backups: -o FOLDER")
     target = folder / dated_name(utcnow()) if folder else Path(output)
+    if target.exists() and not target.is_file():
+        raise click.UsageError(f"{output} is no file, nor a folder; - writes to standard output")
     end_on_signals()
     progress, began = Progress("backup", quiet), time.monotonic()
     with disk_errors("The backup could not be written"):
-        with _standard_output() if output == "-" else whole_file(target) as out:
+        with _standard_output() if output == "-" else whole_file(target.resolve()) as out:
             saved = back_up(resources, out, progress)
         removed = prune(folder, keep, target) if folder and keep else []
     progress.end(_summary(saved, time.monotonic() - began, output if output == "-" else str(target)))

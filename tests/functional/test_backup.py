@@ -142,6 +142,20 @@ class TestBackup:
     def test_keep_without_a_folder_is_no_use(self, ini: Path, tmp_path: Path) -> None:
         assert run("backup", ini, "-o", tmp_path / "b.tar", "--keep", 2).exit_code == 2
 
+    def test_never_in_the_place_of_what_is_no_file(self, ini: Path, tmp_path: Path) -> None:
+        """Root could replace /dev/null."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        assert run("backup", ini, "-o", pipe).exit_code == 2
+        assert pipe.is_fifo()
+
+    def test_a_link_to_the_backup_stays_one(self, ini: Path, backup: Path, tmp_path: Path) -> None:
+        (tmp_path / "last.tar").symlink_to(backup)
+        before = backup.stat().st_ino
+        assert run("backup", ini, "-o", tmp_path / "last.tar").exit_code == 0
+        assert (tmp_path / "last.tar").readlink() == backup
+        assert backup.stat().st_ino != before
+
     def test_to_standard_output_with_progress_beside_it(self, ini: Path, tmp_path: Path) -> None:
         done = linkpeek("backup", ini, "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert done.returncode == 0
@@ -226,6 +240,26 @@ class TestRestore:
         service = opened(ini, made)
         assert not sa.inspect(service.engine).has_table("stranger")
         assert_whole(service)
+
+    @pytest.mark.parametrize("damage", [b"no database at all", None])
+    def test_by_force_over_a_damaged_database_that_was_killed(
+        self, ini: Path, backup: Path, made: list[Resources], damage: bytes | None
+    ) -> None:
+        file = ini.parent / "var/linkpeek.sqlite"
+        killed = sqlite3.connect(file)
+        killed.execute("CREATE TABLE stranger (x)")
+        log = file.with_name(f"{file.name}-wal").read_bytes()
+        killed.close()
+        data = file.read_bytes()
+        file.write_bytes(damage or data[:100] + b"\xff" * 3000 + data[3100:])
+        file.with_name(f"{file.name}-wal").write_bytes(log)
+        assert "[service-exists]" in run("restore", ini, backup).stderr
+        result = run("restore", ini, backup, "--force")
+        assert result.exit_code == 0, result.stderr
+        service = opened(ini, made)
+        assert not sa.inspect(service.engine).has_table("stranger")
+        assert_whole(service)
+        assert len(list(file.parent.glob("linkpeek.sqlite.replaced-*"))) == 1
 
     def test_from_standard_input(self, backup: Path, tmp_path: Path, made: list[Resources]) -> None:
         ini = tmp_path / "new.ini"
@@ -431,9 +465,21 @@ class TestRestore:
         data.mkdir()
         os.chown(data, 61347, 61348)
         assert run("restore", ini, backup).exit_code == 0
-        owners = {(path.stat().st_uid, path.stat().st_gid) for path in data.rglob("*")}
+        owners = {(path.stat().st_uid, path.stat().st_gid) for path in (ini, *data.rglob("*"))}
         assert owners == {(61347, 61348)}
         assert [path for path in data.glob("linkpeek.sqlite*") if path.stat().st_mode & 0o007] == []
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    def test_root_gives_a_database_elsewhere_to_the_owner_of_the_data(
+        self, backup: Path, tmp_path: Path
+    ) -> None:
+        ini, data, elsewhere = tmp_path / "new.ini", tmp_path / "var", tmp_path / "db"
+        ini.write_text(f"{INI}sqlalchemy.url = sqlite:///{elsewhere}/deep/linkpeek.sqlite\n")
+        data.mkdir()
+        os.chown(data, 61347, 61348)
+        assert run("restore", ini, backup).exit_code == 0
+        owners = {path.stat().st_uid for path in (elsewhere, *elsewhere.rglob("*"))}
+        assert (owners, ini.stat().st_uid) == ({61347}, 0)
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
     def test_root_gives_nothing_away_behind_another_user_s_link(self, backup: Path, tmp_path: Path) -> None:

@@ -84,9 +84,9 @@ class TestEngine:
         assert "sesame" not in caught.value.message
 
     @pytest.mark.parametrize(
-        "rest", ["", "/", "/:memory:", "/file::memory:?uri=true", "/x?mode=memory&uri=true"]
+        "rest", ["", "/", "/:memory:", "/file::memory:?uri=true", "/x?mode=memory", "/file:/srv/x?uri=true"]
     )
-    def test_a_database_in_memory_would_be_each_process_own(self, rest: str) -> None:
+    def test_sqlite_without_the_path_of_a_file_is_refused(self, rest: str) -> None:
         with pytest.raises(ConfigurationError, match="must name SQLite's file"):
             make_engine(f"sqlite://{rest}")
 
