@@ -113,7 +113,6 @@ TROUBLES = frozenset(
         "browser-crashed",
         "browser-unavailable",
         "picture-lost",
-        "internal-error",
     }
 )
 

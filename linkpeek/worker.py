@@ -202,7 +202,7 @@ class CaptureWorker:
             self._fail(claim, exc)
         except Exception:
             log.exception("snapshot %s: the capture failed in a way nobody thought of", claim.token)
-            self._fail(claim, CaptureError("The capture failed.", code="internal-error"))
+            self._fail(claim, CaptureError("The capture failed."))
         else:
             result = "ready" if finished else "the lease was lost"
             log.info("snapshot %s: %s after %.3f s", claim.token, result, time.monotonic() - started)

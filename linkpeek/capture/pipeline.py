@@ -160,7 +160,7 @@ class Pipeline:
         if self._watch.downloads:
             raise failure("download")
         if error and error != _EMPTY_ANSWER:
-            raise navigation_failure(error, self._watch.uri or self._request.uri, self._stage.egress)
+            raise navigation_failure(error, self._watch.asked or self._request.uri, self._stage.egress)
 
     async def _shoot(self) -> Shot:
         self._judge_place()

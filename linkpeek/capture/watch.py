@@ -52,6 +52,8 @@ class Watch:
     :ivar parsed: ... its DOMContentLoaded event, at loop time ``parsed_at``.
     :ivar painted: something of it was drawn.
     :ivar status: HTTP status of the current document.
+    :ivar uri: its address, which need not be the one that was ``asked`` for last: a page that sends itself
+        to a download, or to where nothing answers, stays what it is.
     :ivar requests: number of requests so far; a change means that something moves.
     :ivar activity: loop time of the last thing that happened on the network.
     :ivar excess: why the page must be held, where it does too much.
@@ -73,7 +75,7 @@ class Watch:
         self.loaded = self.parsed = self.painted = self.expired = self.is_error_page = self.downloads = False
         self.leaving = self.lacks = False
         self.status: int | None = None
-        self.uri = self.error = ""
+        self.uri = self.asked = self.error = ""
         self.documents = self.redirects = self.requests = self.dialogs = self.workers = 0
         self.activity = self.parsed_at = self._loop.time()
         self._listen()
@@ -180,7 +182,9 @@ class Watch:
                 self.redirects += 1
                 if self.redirects > MAX_REDIRECTS:
                     self.fail(failure("too-many-redirects"))
-            self.uri = _bounded(params["request"]["url"])
+            self.asked = _bounded(params["request"]["url"])
+            if not self.documents:
+                self.uri = self.asked
         if kind not in _ENDLESS:
             self._open[request] = kind
         self.requests += 1
@@ -193,7 +197,8 @@ class Watch:
             return
         response = params["response"]
         self._response = (self._document, response.get("status") or None)
-        if response.get("status") in _NO_CONTENT:
+        # A page that sends itself to where nothing is stays where it is, as in any browser.
+        if response.get("status") in _NO_CONTENT and not self.documents:
             self.fail(failure("no-content"))
 
     def _data(self, params: dict[str, Any]) -> None:
@@ -232,8 +237,7 @@ class Watch:
         self.documents += 1
         self.loaded = self.parsed = self.painted = self.leaving = self.lacks = False
         self.is_error_page = bool(frame.get("unreachableUrl"))
-        if not self.is_error_page:
-            self.uri = _bounded(frame["url"] + frame.get("urlFragment", ""))
+        self.uri = _bounded(frame.get("unreachableUrl") or frame["url"] + frame.get("urlFragment", ""))
         self.status = self._response[1] if self._response[0] == self._document else None
         if self.documents > MAX_DOCUMENTS:
             self._hold("too many navigations")

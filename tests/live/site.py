@@ -205,6 +205,13 @@ def no_content(handler: Handler) -> None:
     handler.end_headers()
 
 
+def stays(handler: Handler) -> None:
+    """Sends itself ``?to=`` an address once it is there, and thinks better of it after a moment."""
+    script = f"onload = () => {{ location = '{handler.query['to']}'; setTimeout(() => stop(), 50); }}"
+    page = f"<!doctype html><title>Stays</title><h1>It stays</h1><script>{script}</script>"
+    handler.answer(page.encode())
+
+
 def redirect(handler: Handler) -> None:
     """``?to=`` an address, or ``?n=`` times and then to the static page."""
     left = int(handler.query.get("n", "1"))
@@ -324,6 +331,7 @@ ROUTES: dict[str, Callable[[Handler], None]] = {
     "/language": show_language,
     "/status": status,
     "/204": no_content,
+    "/stays": stays,
     "/redirect": redirect,
     "/redirect-loop": redirect_loop,
     "/attachment": attachment,

@@ -71,6 +71,14 @@ def test_follows_redirects_of_every_kind(take, path: str) -> None:
     assert (capture.title, capture.status) == ("A static page", 200)
 
 
+@pytest.mark.parametrize("to", ["/204", "/attachment", "/never"])
+def test_page_that_sends_itself_to_where_nothing_is_stays_what_it_is(take, site: Site, to: str) -> None:
+    capture = take(f"/stays?to={to}")
+
+    assert (capture.title, capture.status, capture.blank) == ("Stays", 200, False)
+    assert capture.final_uri == site.url(f"/stays?to={to}")
+
+
 @pytest.mark.parametrize("code", [404, 410, 500, 503])
 def test_http_errors_are_pictures_with_their_status(take, code: int) -> None:
     capture = take(f"/status?code={code}")

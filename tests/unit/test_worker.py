@@ -234,7 +234,7 @@ class TestWorking:
         [
             (CaptureError("A download.", code="download", lasting=True), "download", 1),
             (CaptureTimeout("Too long."), "page-timeout", 3),
-            (KeyError("a bug"), "internal-error", 3),
+            (KeyError("a bug"), "capture-failed", 3),
             (Unavailable("Full.", code="storage-full"), "storage-full", 3),
         ],
     )

@@ -269,3 +269,36 @@ def test_what_fails_for_a_change_of_network_is_lacking(kind: str, error: str, la
         assert not watch.lacks
 
     with_watch(test)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ("Network.responseReceived", {"requestId": "2", "response": {"status": 204}}),
+        ("Network.loadingFailed", {"requestId": "2", "errorText": "net::ERR_ABORTED"}),
+        ("Page.downloadWillBegin", {"frameId": MAIN}),
+    ],
+)
+def test_page_that_sends_itself_to_where_nothing_is_stays_what_it_is(end: tuple[str, dict[str, Any]]) -> None:
+    async def test(watch: Watch, session: FakeSession) -> None:
+        watch.begin()
+        session.dispatch("Network.requestWillBeSent", document("1", "http://a/"))
+        session.dispatch("Network.responseReceived", {"requestId": "1", "response": {"status": 200}})
+        session.dispatch("Page.frameNavigated", {"frame": {"id": MAIN, "url": "http://a/"}})
+        session.dispatch("Page.loadEventFired", {})
+        session.dispatch("Network.requestWillBeSent", document("2", "http://bank/"))
+        session.dispatch(*end)
+        assert (watch.uri, watch.asked, watch.status) == ("http://a/", "http://bank/", 200)
+        assert (watch.loaded, watch.fault) == (True, None)
+
+    with_watch(test)
+
+
+def test_until_there_is_a_page_its_address_is_the_one_asked_for() -> None:
+    async def test(watch: Watch, session: FakeSession) -> None:
+        watch.begin()
+        for uri in ("http://a/", "http://b/"):
+            session.dispatch("Network.requestWillBeSent", document("1", uri))
+        assert watch.uri == watch.asked == "http://b/"
+
+    with_watch(test)

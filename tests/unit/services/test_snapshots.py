@@ -180,7 +180,7 @@ class TestFailures:
             ("page-timeout", CaptureTimeout),
             ("dns-failed", CaptureError),
             ("worker-lost", Unavailable),
-            ("internal-error", Unavailable),
+            ("capture-failed", CaptureError),
             ("database-unavailable", Unavailable),
         ],
     )
