@@ -62,9 +62,13 @@ class HealthService:
                 future = Future()
                 self._started[name] = now, future
                 # A daemon, so that a process can end while a check hangs.
-                threading.Thread(
+                thread = threading.Thread(
                     target=_run, args=(self._checks[name], future), name=f"check-{name}", daemon=True
-                ).start()
+                )
+                try:
+                    thread.start()
+                except RuntimeError as exc:  # there are as many threads as there may be
+                    future.set_exception(exc)
             return future
 
 

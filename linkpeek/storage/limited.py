@@ -24,17 +24,22 @@ class TimeLimited:
         """Ask, and wait for the answer no longer than the limit.
 
         :raises Unavailable: ``storage-unavailable`` after the time limit, or when an
-            earlier question still hangs; and whatever error the question itself raises.
+            earlier question still hangs, or no thread can be had; and whatever error the
+            question itself raises.
         """
         deadline = time.monotonic() + self._seconds
         if not self._busy.acquire(timeout=self._seconds):
-            raise Unavailable("The image storage does not answer.", code="storage-unavailable")
+            raise _no_answer()
         outcome: Future[None] = Future()
-        threading.Thread(target=self._run, args=(outcome,), name="storage-check", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(outcome,), name="storage-check", daemon=True).start()
+        except RuntimeError as exc:  # there are as many threads as there may be
+            self._busy.release()
+            raise _no_answer() from exc
         try:
             outcome.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
-            raise Unavailable("The image storage does not answer.", code="storage-unavailable") from None
+            raise _no_answer() from None
 
     def _run(self, outcome: Future[None]) -> None:
         try:
@@ -45,3 +50,7 @@ class TimeLimited:
             outcome.set_result(None)
         finally:
             self._busy.release()
+
+
+def _no_answer() -> Unavailable:
+    return Unavailable("The image storage does not answer.", code="storage-unavailable")

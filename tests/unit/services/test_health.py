@@ -1,6 +1,8 @@
 import threading
 import time
 
+import pytest
+
 from linkpeek.errors import Unavailable
 from linkpeek.services.health import Check, HealthService
 
@@ -88,3 +90,14 @@ def test_a_check_that_hangs_does_not_keep_the_process_from_ending() -> None:
     assert hanging
     assert all(thread.daemon for thread in hanging)
     release.set()
+
+
+def test_where_no_thread_can_be_had_the_next_check_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    health = HealthService({"a": fine}, good_for=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        assert health.check() == [Check("a", "RuntimeError")]
+    assert health.check() == [Check("a", None)]

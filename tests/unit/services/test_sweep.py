@@ -112,6 +112,16 @@ class TestSpace:
         assert bench.sweeper(max_bytes=row.stored_bytes).sweep().evicted == 0
         assert bench.sweeper(max_bytes=0).sweep().evicted == 0
 
+    def test_what_is_nobody_s_makes_room_first(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As after a restore: the pictures taken since the backup have no rows."""
+        rows = [ready(bench, f"{number}") for number in range(2)]
+        for token in ("ab" * 16, "cd" * 16):
+            bench.storage.put(master_path(token), bench.storage.get(master_path(rows[0].token)))
+        age_folder(bench, "ab" * 16, monkeypatch)
+        swept = bench.sweeper(max_bytes=3 * rows[0].stored_bytes).sweep()
+        assert (swept.strays, swept.evicted) == (2, 0)
+        assert all(has_picture(bench, row) for row in rows)
+
     def test_it_ends_although_what_is_too_much_is_not_ours(self, bench: Bench) -> None:
         ready(bench)
         (bench.storage.root / "other.bin").write_bytes(b"x" * 10_000)

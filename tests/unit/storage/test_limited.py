@@ -55,3 +55,19 @@ def test_while_one_hangs_no_other_is_asked() -> None:
         except Unavailable:
             continue
     assert asked == [1, 1]
+
+
+def test_where_no_thread_can_be_had_the_next_question_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    question = TimeLimited(lambda: asked.append(1), 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                question.ask()
+    question.ask()
+    assert asked == [1]
+
+
+def no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
