@@ -86,7 +86,7 @@ def background(address: str, paths: Sequence[str], connections: int, seconds: in
 
 @dataclass(frozen=True)
 class Usage:
-    """What processes used: seconds of processor time, and memory in MB (PSS)."""
+    """What processes used: seconds of processor time, that of children that ended included, and MB (PSS)."""
 
     cpu: float
     memory: float
@@ -98,13 +98,21 @@ def usage(processes: Sequence[psutil.Process]) -> Usage:
     PSS counts a page that n processes share as 1/n for each (proc_pid_smaps(5)), so that a
     sum of it is what they really hold.
     """
-    cpu = memory = 0.0
+    memory = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            memory += process.memory_full_info().pss / 1e6
+    return Usage(cpu(processes), round(memory, 1))
+
+
+def cpu(processes: Sequence[psutil.Process]) -> float:
+    """Give the processor time of processes in seconds, that of children that ended included."""
+    spent = 0.0
     for process in processes:
         with suppress(psutil.Error):
             times = process.cpu_times()
-            cpu += times.user + times.system
-            memory += process.memory_full_info().pss / 1e6
-    return Usage(cpu, round(memory, 1))
+            spent += times.user + times.system + times.children_user + times.children_system
+    return spent
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -117,9 +125,9 @@ def family(pid: int) -> list[psutil.Process]:
 
 def is_idle(pid: int) -> bool:
     """Tell, after half a second, whether a family of processes has come to rest meanwhile."""
-    before = usage(family(pid)).cpu
+    before = cpu(family(pid))
     time.sleep(0.5)
-    return usage(family(pid)).cpu - before < 0.05
+    return cpu(family(pid)) - before < 0.05
 
 
 def stop(process: "subprocess.Popen[bytes]", seconds: float = 20) -> None:

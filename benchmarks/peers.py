@@ -11,14 +11,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from benchmarks.load import family, pinned, stop, usage
+from benchmarks.load import cpu, family, pinned, stop, usage
 from benchmarks.service import CHECKOUT
 
 HERE = Path(__file__).parent
@@ -79,12 +77,12 @@ class Peer:
         """
         pipe = self._running().stdin
         assert pipe is not None
-        before = self._cpu()
+        before = cpu(family(self._running().pid))
         pipe.write(json.dumps({"uris": list(uris), "at_once": at_once}) + "\n")
         pipe.flush()
         answer = self._hear()
-        cpu = self._cpu() - before
-        return Round(len(uris), answer["seconds"], answer["latencies"], cpu)
+        spent = cpu(family(self._running().pid)) - before
+        return Round(len(uris), answer["seconds"], answer["latencies"], spent)
 
     def memory(self, uris: Sequence[str], at_once: int) -> float:
         """Have pages captured and give the most memory that was in use meanwhile, in MB (PSS)."""
@@ -121,15 +119,6 @@ class Peer:
             raise RuntimeError(f"{self.name} ended with {process.wait()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
-
-    def _cpu(self) -> float:
-        """Give the processor time of the program and its descendants, those that ended included."""
-        spent = 0.0
-        for process in family(self._running().pid):
-            with suppress(psutil.Error):
-                times = process.cpu_times()
-                spent += times.user + times.system + times.children_user + times.children_system
-        return spent
 
 
 def own(executable: Path, *, few: bool = False) -> list[Peer]:
