@@ -5,7 +5,7 @@ such a request take longer than all the rest. Whatever is not as it was, or take
 is left to the application, and so is whatever goes wrong: there an error becomes an answer.
 
 A picture that many ask for at the same time is not even looked up each time: for a fraction
-of a second its answer is given again, of which every client may make use for a minute.
+of a second its answer is given again, of which a client that names no ttl may make use for a minute.
 """
 
 from collections.abc import Callable, Iterable, MutableMapping
@@ -88,7 +88,7 @@ class AtOnce:
         path = self._path(order, image_format)
         if path is None:
             return None
-        headers = _headers(*where, path)
+        headers = _headers(*where, path, keep=order.max_age is None)
         if looks is None:
             self._count_from(Looks(now, 1, headers), asked)
         else:
@@ -106,12 +106,12 @@ class AtOnce:
         credentials, ready = resources.lookups.credentials_and_fresh(order.apikey, order.key, order.max_age)
         if ready is None or resources.authenticator.meant(credentials, order.token, [order.meant]) is None:
             return None
-        path: str = resources.renditions.path(ready, order.size, image_format)
+        path: str | None = resources.renditions.found(ready, order.size, image_format)
         return path
 
 
 @lru_cache(maxsize=4096)
-def _headers(scheme: str, host: str, script_name: str, path: str) -> Headers:
+def _headers(scheme: str, host: str, script_name: str, path: str, *, keep: bool) -> Headers:
     """Give the headers that the application would redirect with."""
     request = Request({"wsgi.url_scheme": scheme, "HTTP_HOST": host, "SCRIPT_NAME": script_name})
-    return tuple(complete(redirect(request, path, "ready")).headerlist)
+    return tuple(complete(redirect(request, path, "ready", keep=keep)).headerlist)

@@ -25,6 +25,10 @@ SIZE_MIN, SIZE_MAX = 16, 3840
 #: draws textures up to 16384 px a side and repeats or blanks what is beyond.
 MAX_PAGE_HEIGHT = 16384
 
+#: The tallest picture of a width, in pixels: the longest side WebP's format has bits for (RFC 9649, 2.6
+#: and 3.4). A narrow, high window scaled to a great width would else take gigabytes.
+PICTURE_MAX_HEIGHT = 16383
+
 _DIGITS = re.compile(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", re.ASCII)
 
 
@@ -105,14 +109,22 @@ def parse_viewport(text: str) -> Viewport:
     return Viewport(width, height)
 
 
-def parse_size(text: str) -> Size:
-    """Read API v1's ``size``.
+def parse_size(text: str, viewport: Viewport) -> Size:
+    """Read API v1's ``size``, for a page laid out in a window.
 
-    :raises ParameterError: ``bad-size``.
+    :raises ParameterError: ``bad-size``; also where the window's proportion makes it too high.
     """
     if text == "original":
         return Size(None, None)
-    return Size(*_dimensions(text or str(DEFAULT_SIZE_WIDTH), "size", SIZE_MIN, SIZE_MAX))
+    size = Size(*_dimensions(text or str(DEFAULT_SIZE_WIDTH), "size", SIZE_MIN, SIZE_MAX))
+    _, height = size.pixels(viewport)
+    if height > PICTURE_MAX_HEIGHT:
+        raise ParameterError(
+            f"With this viewport the picture would be {height} pixels high; "
+            f"{PICTURE_MAX_HEIGHT} is the most.",
+            code="bad-size",
+        )
+    return size
 
 
 def _dimensions(text: str, name: str, least: int, greatest: int) -> tuple[int, int | None]:

@@ -46,7 +46,8 @@ def capture(resources: Resources, uri: str, output: Path, size: str, viewport: s
         raise ParameterError("The file's name must end in .png or .webp.", code="bad-output")
     if not os.access(output.parent, os.W_OK) or output.is_dir():
         raise ParameterError(f"The file {output} cannot be written.", code="bad-output")
-    wanted, window = parse_size(size), parse_viewport(viewport)
+    window = parse_viewport(viewport)
+    wanted = parse_size(size, window)
     address = parse_address(with_scheme(uri), ports=settings.egress_ports, allow=settings.egress_allow)
     request = CaptureRequest(address.uri, window, wanted.extent(window), settings.capture_timeout)
     engine = Engine(settings)

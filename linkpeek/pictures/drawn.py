@@ -42,7 +42,7 @@ _LARGEST_ALONE = 48
 def placeholder(width: int, height: int) -> bytes:
     """Give a calm PNG that says a capture is under way.
 
-    :param width: in pixels, 16 to 3840, as is the height.
+    :param width: in pixels, 16 to 3840; the height 1 to 16383.
     """
     return _picture(width, height, "Capturing…", _WAITING, _page)
 
@@ -50,7 +50,7 @@ def placeholder(width: int, height: int) -> bytes:
 def error_picture(width: int, height: int, message: str) -> bytes:
     """Give a PNG that says in plain words what is wrong.
 
-    :param width: in pixels, 16 to 3840, as is the height.
+    :param width: in pixels, 16 to 3840; the height 1 to 3840.
     :param message: a sentence; where there is no room for it, a sign alone is drawn.
     """
     return _picture(width, height, message, _WRONG, _warning)

@@ -11,13 +11,10 @@ import zlib
 from PIL import Image
 
 from linkpeek.errors import NotFound
-from linkpeek.geometry import MAX_PAGE_HEIGHT, VIEWPORT_MAX, Size, Viewport
+from linkpeek.geometry import MAX_PAGE_HEIGHT, PICTURE_MAX_HEIGHT, VIEWPORT_MAX, Size, Viewport
 
 #: The most pixels a master can have; decoded, each takes four bytes.
 MAX_PIXELS = VIEWPORT_MAX * MAX_PAGE_HEIGHT
-
-#: The longest side WebP's format has bits for (RFC 9649, 2.6 and 3.4).
-WEBP_MAX_SIDE = 16383
 
 #: With zlib-ng smaller and twice as fast as Pillow's default of 6.
 PNG_LEVEL = 3
@@ -102,8 +99,8 @@ def _encode(picture: Image.Image, image_format: str) -> bytes:
 
 def _encode_original(page: Image.Image) -> bytes:
     """Encode a whole page as WebP without loss: text stays sharp, at about half a PNG's bytes."""
-    if page.height > WEBP_MAX_SIDE:
-        page = page.crop((0, 0, page.width, WEBP_MAX_SIDE))
+    if page.height > PICTURE_MAX_HEIGHT:
+        page = page.crop((0, 0, page.width, PICTURE_MAX_HEIGHT))
     buffer = io.BytesIO()
     page.save(buffer, "WEBP", lossless=True, quality=20, method=1)
     return buffer.getvalue()

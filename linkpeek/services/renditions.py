@@ -55,26 +55,33 @@ class RenditionService:
         :raises Unavailable: when the storage does not answer or is full, and ``overloaded`` when
             too many pictures are being made.
         """
+        if (found := self.found(snapshot, size, image_format)) is not None:
+            return found
         path = _place(snapshot, size, image_format)
-        if not self._storage.exists(path):
-            if path == master_path(snapshot.token):
-                raise NotFound("The stored picture is gone.")
-            with _turn():
-                master = self._storage.get(master_path(snapshot.token))
-                picture = pictures.rendition(master, size, snapshot.viewport, image_format)
-                del master
-            self._storage.put(path, picture)
+        if path == master_path(snapshot.token):
+            raise NotFound("The stored picture is gone.")
+        with _turn():
+            master = self._storage.get(master_path(snapshot.token))
+            picture = pictures.rendition(master, size, snapshot.viewport, image_format)
+            del master
+        self._storage.put(path, picture)
         return path
 
-    def is_made(self, snapshot: Snapshot | Ready, size: Size, image_format: str) -> bool:
-        """Tell whether ``path`` has nothing to make."""
-        return self._storage.exists(_place(snapshot, size, image_format))
+    def found(self, snapshot: Snapshot | Ready, size: Size, image_format: str) -> str | None:
+        """Give the storage path of a snapshot in a size; None where the picture would have to be made."""
+        path = _place(snapshot, size, image_format)
+        return path if self._storage.exists(path) else None
 
     def placeholder_path(self, width: int, height: int) -> str:
-        """Give the storage path of the picture that stands in while a capture is under way."""
+        """Give the storage path of the picture that stands in while a capture is under way.
+
+        :raises Unavailable: as ``path`` does.
+        """
         path = image_path(PLACEHOLDER_TOKEN, f"{width}x{height}", "png")
         if not self._storage.exists(path):
-            self._storage.put(path, pictures.placeholder(width, height))
+            with _turn():
+                picture = pictures.placeholder(width, height)
+            self._storage.put(path, picture)
         return path
 
 

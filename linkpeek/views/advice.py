@@ -26,7 +26,9 @@ ADVICE: dict[str, Advice] = {
     "bad-uri": Advice(400, "This is not a web address.", "Type it as your browser shows it: example.com."),
     "uri-too-long": Advice(400, "The address is too long.", "Use one of at most 2,048 characters."),
     "bad-size": Advice(
-        400, "The size is not understood.", "Use W, WxH or original, with 16 to 3840 pixels a side."
+        400,
+        "The size is not understood, or makes the picture of a narrow window too high.",
+        "Use W, WxH or original, with 16 to 3840 pixels a side.",
     ),
     "bad-viewport": Advice(
         400,

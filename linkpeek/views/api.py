@@ -32,7 +32,8 @@ def api_v1(request: Request) -> Response:
     settings = request.services.settings
     query = parse_query(text)
     key, meant = _authenticate(request, query)
-    viewport, size = parse_viewport(meant.viewport), parse_size(meant.size)
+    viewport = parse_viewport(meant.viewport)
+    size = parse_size(meant.size, viewport)
     request.picture_size = size.pixels(viewport)
     address = parse_address(with_scheme(meant.uri), ports=settings.egress_ports, allow=settings.egress_allow)
     target = Target(address.uri, viewport, size.extent(viewport))
@@ -78,30 +79,33 @@ def _peek(request: Request, target: Target, size: Size, max_age: int | None, req
     services = request.services
     ready = services.lookups.fresh(target.key, max_age)
     if ready is not None:
-        return picture(request, ready, size, "ready")
+        return picture(request, ready, size, "ready", max_age)
     ticket = services.snapshots.request(target, max_age=max_age, requester=requester)
     # A queued refresh is written, and the lock on the database given up, before a picture is made.
     services.commit()
     if ticket.ready is not None:
-        return picture(request, ticket.ready, size, "ready" if ticket.fresh else "stale")
+        return picture(request, ticket.ready, size, "ready" if ticket.fresh else "stale", max_age)
     pending_id = ticket.pending.id
     if not services.waiting_room.wait(pending_id, requester):
         return _placeholder(request, size, target.viewport)
-    return _first_picture(request, services.snapshots.finished(pending_id), size)
+    return _first_picture(request, services.snapshots.finished(pending_id), size, max_age)
 
 
-def _first_picture(request: Request, snapshot: Snapshot, size: Size) -> Response:
+def _first_picture(request: Request, snapshot: Snapshot, size: Size, max_age: int | None) -> Response:
     """Answer with what was waited for, and note how long the steps after the capture took."""
     since, noticed = time.monotonic(), utcnow()
-    response = picture(request, snapshot, size, "ready")
+    response = picture(request, snapshot, size, "ready", max_age)
     answer = max(0.0, (noticed - (snapshot.finished_at or noticed)).total_seconds())
     request.services.note_answer(snapshot.id, encode=time.monotonic() - since, answer=answer)
     return response
 
 
-def picture(request: Request, snapshot: Snapshot | Ready, size: Size, state: str) -> Response:
+def picture(
+    request: Request, snapshot: Snapshot | Ready, size: Size, state: str, max_age: int | None
+) -> Response:
     """Redirect to a snapshot's picture of a size.
 
+    :param max_age: what the client said, see ``SnapshotService.request``.
     :raises PictureLost: it is not there any more.
     """
     image_format = "webp" if accepts_webp(request) else "png"
@@ -109,7 +113,7 @@ def picture(request: Request, snapshot: Snapshot | Ready, size: Size, state: str
         path = request.services.renditions.path(snapshot, size, image_format)
     except NotFound:
         raise PictureLost(snapshot.id) from None
-    return redirect(request, path, state)
+    return redirect(request, path, state, keep=max_age is None)
 
 
 def _placeholder(request: Request, size: Size, viewport: Viewport) -> Response:
@@ -119,9 +123,11 @@ def _placeholder(request: Request, size: Size, viewport: Viewport) -> Response:
     return response
 
 
-def redirect(request: Request, path: str, state: str) -> Response:
-    """Redirect to a stored image, which only a ``ready`` one's browser need not ask for again at once.
+def redirect(request: Request, path: str, state: str, *, keep: bool = False) -> Response:
+    """Redirect to a stored image.
 
+    :param keep: the browser need not ask for a ``ready`` one again at once: whoever says how old a
+        picture may be gets no older one out of its cache either.
     :raises ParameterError: ``bad-host``.
     """
     # All headers at once: setting them one by one takes WebOb as long as the rest of the answer.
@@ -130,7 +136,7 @@ def redirect(request: Request, path: str, state: str) -> Response:
         ("Content-Length", "0"),
         ("Location", f"{site_address(request)}{SNAPSHOTS}{path}"),
         ("X-LinkPeek-State", state),
-        ("Cache-Control", "private, max-age=60" if state == "ready" else "no-store"),
+        ("Cache-Control", "private, max-age=60" if keep and state == "ready" else "no-store"),
         ("Vary", "Accept"),
     ]
     return Response(status=302, headerlist=headers)

@@ -18,6 +18,7 @@ from pyramid.view import exception_view_config, notfound_view_config
 
 from linkpeek import errors, pictures
 from linkpeek.db import translated
+from linkpeek.geometry import SIZE_MAX
 from linkpeek.views.advice import advice_for
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def answer(request: Request, status: int, code: str, message: str) -> Response:
     response.headers.update({"X-LinkPeek-Error": code, "Cache-Control": "no-store", "Vary": "Accept"})
     if media == "image/png":
         width, height = getattr(request, "picture_size", ERROR_PICTURE)
-        response.body, response.content_type = _picture(width, height, message), media
+        response.body, response.content_type = _picture(width, min(height, SIZE_MAX), message), media
     elif media == "application/json":
         response.content_type, response.json_body = media, {"error": code, "message": message}
     elif media == "text/html":

@@ -79,12 +79,12 @@ class Form:
         """
         return parse_viewport(_dimensions(self.viewport, self.viewport_width, self.viewport_height))
 
-    def chosen_size(self) -> Size:
-        """Give the picture that was chosen.
+    def chosen_size(self, viewport: Viewport) -> Size:
+        """Give the picture that was chosen, of a page laid out in a window.
 
         :raises ParameterError: ``bad-size``.
         """
-        return parse_size(_dimensions(self.size, self.size_width, self.size_height))
+        return parse_size(_dimensions(self.size, self.size_width, self.size_height), viewport)
 
     def showing(self, viewport: str, size: str) -> "Form":
         """Give the form with a viewport and a size, in API v1's words, picked in its choices."""

@@ -55,7 +55,7 @@ def show(request: Request) -> Response:
     """Show a capture: how far it is, its picture, or why there is none."""
     _require_generator(request)
     snapshot = request.services.snapshots.by_token(_unsealed(request))
-    size = _servable(parse_size(_single_parameter(request, "size")), snapshot)
+    size = _servable(parse_size(_single_parameter(request, "size"), snapshot.viewport), snapshot)
     result = _describe(request, snapshot, size)
     if _wants_json(request):
         return _json(request, result.as_json(), 200)
@@ -65,7 +65,8 @@ def show(request: Request) -> Response:
 def _start(request: Request, form: Form) -> str:
     """See to it that a capture is there or under way, and give the path of its page."""
     services, settings = request.services, request.services.settings
-    viewport, size = form.chosen_viewport(), form.chosen_size()
+    viewport = form.chosen_viewport()
+    size = form.chosen_size(viewport)
     address = parse_address(with_scheme(form.uri), ports=settings.egress_ports, allow=settings.egress_allow)
     target = Target(address.uri, viewport, size.extent(viewport))
     max_age = 0 if form.fresh else settings.ttl
@@ -128,7 +129,7 @@ def _picture(request: Request, snapshot: Snapshot, size: Size) -> str:
     :raises LimitExceeded: ``rate-limited``.
     """
     renditions = request.services.renditions
-    if not renditions.is_made(snapshot, size, "png"):
+    if renditions.found(snapshot, size, "png") is None:
         request.services.count_rendition()
     path: str = renditions.path(snapshot, size, "png")
     return path

@@ -131,6 +131,13 @@ class TestFreshness:
         assert app.get(signed(ttl="60")).headers["X-LinkPeek-State"] == "ready"
         assert app.get(signed(ttl="40")).headers["X-LinkPeek-State"] == "pending"
 
+    def test_whoever_says_how_old_it_may_be_gets_no_older_one_out_of_a_cache(self, app):
+        captured(app)
+        app.get(signed(ttl="60"))
+        for _ in range(2):  # by the application, and at once
+            assert app.get(signed(ttl="60")).headers["Cache-Control"] == "no-store"
+            assert app.get(signed()).headers["Cache-Control"] == "private, max-age=60"
+
     def test_a_failed_refresh_does_not_replace_the_last_good_picture(self, make_app):
         app = make_app(ttl=100)
         first = captured(app)
@@ -421,6 +428,13 @@ class TestBadInput:
     def test_of_the_size(self, app, size):
         assert app.get(signed(size=size), status=400).headers["X-LinkPeek-Error"] == "bad-size"
 
+    @pytest.mark.parametrize("accept", ["image/png", "image/webp,*/*", "text/html"])
+    @pytest.mark.parametrize("size", ["3840", "336", ""])
+    def test_of_a_size_that_the_window_makes_too_high(self, app, size, accept):
+        response = app.get(signed(size=size, viewport="64x3840"), headers={"Accept": accept}, status=400)
+        assert response.headers["X-LinkPeek-Error"] == "bad-size"
+        assert app.worker.work() == 0
+
     @pytest.mark.parametrize("viewport", ["0", "63", "4000", "phone", "1024x", "-5", "1024x768x2", "ä", "\n"])
     def test_of_the_viewport(self, app, viewport):
         response = app.get(signed(viewport=viewport), status=400)
@@ -501,6 +515,11 @@ class TestFailures:
         assert response.headers["X-LinkPeek-Error"] == "bad-size"
         if media == "application/json":
             assert json.loads(response.body)["error"] == "bad-size"
+
+    def test_an_error_picture_is_no_higher_than_a_size_can_be(self, app):
+        uri, accept = "http://10.0.0.1/", {"Accept": "image/png"}
+        response = app.get(signed(uri, size="400", viewport="100x3840"), headers=accept, status=403)
+        assert Image.open(BytesIO(response.body)).size == (400, 3840)
 
     def test_an_error_picture_has_the_size_asked_for(self, app):
         path = signed("http://127.0.0.1/", "400x200")

@@ -41,6 +41,15 @@ def test_the_answer_is_the_one_of_the_application(asked, monkeypatch):
     assert (once.status, once.body) == (in_full.status, in_full.body)
 
 
+def test_a_picture_that_is_not_made_yet_is_the_application_s(asked):
+    """What it costs, and waits for, is paid once."""
+    for image in asked.service.storage.root.rglob("336.*"):
+        image.unlink()
+    for through in (["/api/v1"], ["/api/v1"]):
+        assert asked.get(signed()).headers["X-LinkPeek-State"] == "ready"
+        assert asked.through == through
+
+
 def test_head(asked):
     response = asked.head(signed())
     assert response.headers["X-LinkPeek-State"] == "ready"

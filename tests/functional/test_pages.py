@@ -360,6 +360,12 @@ class TestResult:
         assert create(app).status_code == 303
         assert app.worker.work() == 1
 
+    def test_a_size_that_the_window_makes_too_high_is_refused(self, app):
+        narrow = {"viewport": "custom", "viewport_width": "64", "viewport_height": "3840", "size": "custom"}
+        assert_refused(create(app, **narrow, size_width="3840"), 400, "bad-size")
+        path = captured(app, **narrow, size_width="64").request.path
+        assert_refused(app.get(f"{path}?size=3840", headers=BROWSER, expect_errors=True), 400, "bad-size")
+
     def test_a_size_that_reaches_below_the_capture_is_refused(self, app):
         path = captured(app, size="640").request.path
         assert_refused(app.get(path + "?size=original", headers=BROWSER, expect_errors=True), 400, "bad-size")

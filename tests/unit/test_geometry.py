@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from linkpeek.errors import ParameterError
 from linkpeek.geometry import (
     NAMED_VIEWPORTS,
+    PICTURE_MAX_HEIGHT,
     SIZE_MAX,
     SIZE_MIN,
     VIEWPORT_MAX,
@@ -16,6 +19,7 @@ from linkpeek.geometry import (
     parse_viewport,
 )
 
+WINDOW = Viewport(1024, 768)
 SIDES = st.integers(SIZE_MIN, SIZE_MAX)
 VIEWPORTS = st.builds(
     Viewport, st.integers(VIEWPORT_MIN, VIEWPORT_MAX), st.integers(VIEWPORT_MIN, VIEWPORT_MAX)
@@ -70,7 +74,7 @@ class TestSize:
         ],
     )
     def test_words(self, text: str, size: Size) -> None:
-        assert parse_size(text) == size
+        assert parse_size(text, WINDOW) == size
 
     @pytest.mark.parametrize(
         "text",
@@ -78,12 +82,25 @@ class TestSize:
     )
     def test_what_is_none(self, text: str) -> None:
         with pytest.raises(ParameterError) as caught:
-            parse_size(text)
+            parse_size(text, WINDOW)
         assert caught.value.code == "bad-size"
 
     @given(st.one_of(st.builds(Size, SIDES, st.none() | SIDES), st.just(Size(None, None))))
     def test_is_read_as_it_is_written(self, size: Size) -> None:
-        assert parse_size(str(size)) == size
+        assert parse_size(str(size), WINDOW) == size
+
+    @given(SIDES, VIEWPORTS)
+    def test_no_picture_of_a_width_is_higher_than_webp_can_be(self, width: int, viewport: Viewport) -> None:
+        if round(width * viewport.height / viewport.width) <= PICTURE_MAX_HEIGHT:
+            assert parse_size(str(width), viewport) == Size(width, None)
+            return
+        with pytest.raises(ParameterError) as caught:
+            parse_size(str(width), viewport)
+        assert caught.value.code == "bad-size"
+
+    @pytest.mark.parametrize("viewport", NAMED_VIEWPORTS.values())
+    def test_the_named_windows_can_be_shown_in_every_width(self, viewport: Viewport) -> None:
+        assert parse_size(str(SIZE_MAX), viewport) == Size(SIZE_MAX, None)
 
     def test_a_width_has_the_viewports_proportion(self) -> None:
         assert Size(336, None).pixels(Viewport(1024, 768)) == (336, 252)
@@ -120,7 +137,7 @@ class TestSize:
 @given(st.text())
 def test_any_text_is_a_value_within_bounds_or_a_parameter_error(text: str) -> None:
     for parse, code, least, greatest in (
-        (parse_size, "bad-size", SIZE_MIN, SIZE_MAX),
+        (partial(parse_size, viewport=WINDOW), "bad-size", SIZE_MIN, SIZE_MAX),
         (parse_viewport, "bad-viewport", VIEWPORT_MIN, VIEWPORT_MAX),
     ):
         value, problem = None, code

@@ -6,6 +6,7 @@ from linkpeek.errors import ParameterError
 from linkpeek.geometry import NAMED_VIEWPORTS, parse_size, parse_viewport
 from linkpeek.views.form import SIZES, Form, field_of, single_values
 
+WINDOW = NAMED_VIEWPORTS["desktop"]
 SIDES = st.integers(64, 3840)
 
 
@@ -13,7 +14,7 @@ def test_an_empty_form_asks_for_what_it_shows():
     form = Form.read({})
     assert form == Form()
     assert str(form.chosen_viewport()) == "1280x960"
-    assert str(form.chosen_size()) == "640"
+    assert str(form.chosen_size(WINDOW)) == "640"
 
 
 @given(viewport=st.sampled_from(sorted(NAMED_VIEWPORTS)) | st.builds("{}x{}".format, SIDES, SIDES))
@@ -26,7 +27,7 @@ def test_every_viewport_can_be_shown_in_the_form(viewport):
 @given(size=st.just("original") | SIDES.map(str) | st.builds("{}x{}".format, SIDES, SIDES))
 def test_every_size_can_be_shown_in_the_form(size):
     shown = Form().showing("1280x960", size)
-    assert shown.chosen_size() == parse_size(size)
+    assert shown.chosen_size(WINDOW) == parse_size(size, WINDOW)
     assert shown.size in {choice.value for choice in SIZES}
 
 
@@ -34,7 +35,7 @@ def test_every_size_can_be_shown_in_the_form(size):
 def test_any_text_is_a_form_and_either_a_choice_or_refused(fields):
     form = Form.read(fields)
     assert refusal(form.chosen_viewport) in (None, "bad-viewport")
-    assert refusal(form.chosen_size) in (None, "bad-size")
+    assert refusal(lambda: form.chosen_size(WINDOW)) in (None, "bad-size")
 
 
 def refusal(choose):
