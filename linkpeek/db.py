@@ -97,7 +97,7 @@ def _names_file(url: sa.URL) -> bool:
     if url.get_backend_name() != "sqlite":
         return True
     name = url.database or ":memory:"
-    return name != ":memory:" and not name.startswith("file:") and url.query.get("mode") != "memory"
+    return name != ":memory:" and not name.startswith("file:") and not {"uri", "mode"} & url.query.keys()
 
 
 def _patience(url: sa.URL) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def state_of(url: str) -> str:
                 tables = [table for table in (ApiKey, Snapshot) if _has_rows(connection, table.__tablename__)]
                 return "rows" if tables else "empty"
         except sa.exc.DatabaseError as exc:
-            if isinstance(exc, TROUBLES):
+            if isinstance(exc, TROUBLES) and not _is_damage(exc.orig):
                 raise
             return "rows"
         finally:
@@ -92,11 +92,15 @@ def _alone(file: Path, pragma: str) -> None:
         try:
             connection.execute(f"PRAGMA {pragma}")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError:
-            raise ServiceExists(_RUNNING, code="service-running") from None
-        except sqlite3.DatabaseError:
-            # No database at all: nobody can be working with it.
-            return
+        except sqlite3.DatabaseError as exc:
+            # Nobody can be working with what is no database, or is damaged.
+            if isinstance(exc, sqlite3.OperationalError) and not _is_damage(exc):
+                raise ServiceExists(_RUNNING, code="service-running") from None
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Whether SQLite does not understand a file that it can read, such as one of an unknown format."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from linkpeek.backup.errors import BadBackup
-from linkpeek.db import Base, translated
+from linkpeek.db import TROUBLES, Base, translated
 from linkpeek.models import ACTIVE_STATES, Snapshot, State, Worker
 from linkpeek.ratelimit_storage import RATE_COUNTER
 
@@ -62,7 +62,7 @@ def load(connection: Connection, lines: BinaryIO, keep: Callable[[str, Row], boo
     """
     try:
         counts = {name: _load(connection, name, rows, keep) for name, rows in _parse(lines)}
-    except (sa.exc.OperationalError, sa.exc.InterfaceError):
+    except TROUBLES:
         raise
     except (ValueError, KeyError, TypeError, sa.exc.StatementError) as exc:
         raise BadBackup("The backup's database does not fit its schema.") from exc

@@ -157,7 +157,7 @@ class Pipeline:
     def _judge(self, error: str) -> None:
         if self._watch.fault is not None:
             raise self._watch.fault
-        if self._watch.downloads:
+        if self._watch.downloads and not self._watch.documents:
             raise failure("download")
         if error and error != _EMPTY_ANSWER:
             raise navigation_failure(error, self._watch.asked or self._request.uri, self._stage.egress)

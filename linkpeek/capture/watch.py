@@ -178,10 +178,9 @@ class Watch:
         request, kind = params["requestId"], params.get("type", "Other")
         if kind == "Document" and params.get("frameId") == self._frame:
             self._document = request
-            if params.get("redirectResponse"):
-                self.redirects += 1
-                if self.redirects > MAX_REDIRECTS:
-                    self.fail(failure("too-many-redirects"))
+            self.redirects = self.redirects + 1 if params.get("redirectResponse") else 0
+            if self.redirects > MAX_REDIRECTS:
+                self.fail(failure("too-many-redirects"))
             self.asked = _bounded(params["request"]["url"])
             if not self.documents:
                 self.uri = self.asked

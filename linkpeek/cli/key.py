@@ -10,6 +10,9 @@ from linkpeek.errors import ParameterError
 from linkpeek.resources import Resources
 from linkpeek.services.keys import KeyService
 
+#: A key that was brought along may begin with a hyphen.
+_ANY_KEY = {"ignore_unknown_options": True}
+
 
 @click.group()
 def key() -> None:
@@ -46,7 +49,7 @@ def list_keys(resources: Resources) -> None:
             click.echo(f"{one.apikey}\t{state}\t{tokens}\t{one.created_at:%Y-%m-%d}\t{one.name}")
 
 
-@key.command()
+@key.command(context_settings=_ANY_KEY)
 @config_argument
 @click.argument("apikey")
 def disable(resources: Resources, apikey: str) -> None:
@@ -57,7 +60,7 @@ def disable(resources: Resources, apikey: str) -> None:
     click.echo(f"{apikey} is disabled")
 
 
-@key.command()
+@key.command(context_settings=_ANY_KEY)
 @config_argument
 @click.argument("apikey")
 @click.option("--secret", help="The new secret; made when left out. `-` reads it from standard input.")

@@ -30,7 +30,7 @@ def _config() -> Config:
 def upgrade(engine: Engine) -> None:
     """Make the schema, or bring it up to date, all of it or nothing; keeps all data.
 
-    :raises ConfigurationError: when the database's user may not.
+    :raises ConfigurationError: when the database's user may not, or it is a newer version's.
     """
     try:
         with engine.begin() as connection:
@@ -38,6 +38,7 @@ def upgrade(engine: Engine) -> None:
                 # Else Python's driver begins with the first row that is written, and what is
                 # made before that stays, though the rest never comes.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            _refuse_newer(current_revision(connection))
             upgrade_to(connection)
     except sa.exc.ProgrammingError as exc:
         reason = str(exc.orig).strip().partition("\n")[0]
@@ -51,6 +52,7 @@ def upgrade_to(connection: sa.Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
+@lru_cache
 def is_known(revision: str) -> bool:
     """Tell whether this version can read a database of a revision."""
     return any(
@@ -74,6 +76,15 @@ def require_current(engine: Engine) -> None:
     head = _head()
     with translated(), engine.connect() as connection:
         current = current_revision(connection)
+    _refuse_newer(current)
     if current != head:
         have = "not initialised" if current is None else f"at schema {current}, not {head}"
         raise ConfigurationError(f"the database is {have}; run `linkpeek init CONFIG.ini`")
+
+
+def _refuse_newer(current: str | None) -> None:
+    if current is not None and not is_known(current):
+        raise ConfigurationError(
+            f"the database is newer than this LinkPeek (schema {current}, not {_head()}): "
+            "install the version that made it, or restore the backup from before the upgrade"
+        )

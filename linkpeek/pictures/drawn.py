@@ -6,6 +6,7 @@ draws the same.
 """
 
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ class Look:
 
 _WAITING = Look(background=(242, 245, 249), symbol=(148, 163, 184), words=(71, 85, 105))
 _WRONG = Look(background=(252, 246, 240), symbol=(201, 106, 36), words=(92, 58, 30))
+
+#: Pictures that are drawn at a time in one process: the largest takes 250 MB.
+_drawing = threading.BoundedSemaphore(2)
 
 #: How much finer symbols are drawn than shown, which smooths their edges.
 _FINER = 4
@@ -57,6 +61,11 @@ def error_picture(width: int, height: int, message: str) -> bytes:
 
 
 def _picture(width: int, height: int, message: str, look: Look, symbol: Symbol) -> bytes:
+    with _drawing:
+        return _drawn(width, height, message, look, symbol)
+
+
+def _drawn(width: int, height: int, message: str, look: Look, symbol: Symbol) -> bytes:
     canvas = Image.new("RGB", (width, height), look.background)
     margin = max(1, min(width, height) // 12)
     room = (width - 2 * margin, height - 2 * margin)

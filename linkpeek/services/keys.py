@@ -67,7 +67,7 @@ class KeyService:
         :returns: the key and its secret, which is shown only now.
         :raises ParameterError: ``bad-key`` for an unusable name, key or secret, ``key-exists``.
         """
-        apikey = secrets.token_urlsafe(18) if apikey is None else apikey
+        apikey = _new_apikey() if apikey is None else apikey
         secret = secrets.token_urlsafe(32) if secret is None else secret
         _check(name, apikey, secret)
         if self.find(apikey) is not None:
@@ -126,6 +126,13 @@ class KeyService:
         if key is None:
             raise NotFound("There is no such API key.")
         return key
+
+
+def _new_apikey() -> str:
+    """Give 24 characters for URLs; the first is none that a command takes for the start of an option."""
+    while (apikey := secrets.token_urlsafe(18)).startswith("-"):
+        pass
+    return apikey
 
 
 class Authenticator:

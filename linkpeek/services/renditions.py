@@ -73,15 +73,10 @@ class RenditionService:
         return path if self._storage.exists(path) else None
 
     def placeholder_path(self, width: int, height: int) -> str:
-        """Give the storage path of the picture that stands in while a capture is under way.
-
-        :raises Unavailable: as ``path`` does.
-        """
+        """Give the storage path of the picture that stands in while a capture is under way."""
         path = image_path(PLACEHOLDER_TOKEN, f"{width}x{height}", "png")
         if not self._storage.exists(path):
-            with _turn():
-                picture = pictures.placeholder(width, height)
-            self._storage.put(path, picture)
+            self._storage.put(path, pictures.placeholder(width, height))
         return path
 
 

@@ -84,10 +84,12 @@ class SweepService:
         self._purge_counters()
         self._stuck.clear()
         expired, freed = self._delete_expired()
-        # What is nobody's goes before what is somebody's: it may already make enough room.
-        strays = self._storage.sweep_temporary(STRAY_AFTER) + self._delete_strays()
-        self._delete_placeholders()
-        evicted, freed_more = self._evict()
+        try:
+            # What is nobody's goes before what is somebody's: it may already make enough room.
+            strays = self._storage.sweep_temporary(STRAY_AFTER) + self._delete_strays()
+            self._delete_placeholders()
+        finally:
+            evicted, freed_more = self._evict()
         return Swept(taken_back, expired, evicted, freed + freed_more, strays)
 
     def due(self) -> int:

@@ -241,17 +241,21 @@ class TestRestore:
         assert not sa.inspect(service.engine).has_table("stranger")
         assert_whole(service)
 
-    @pytest.mark.parametrize("damage", [b"no database at all", None])
+    @pytest.mark.parametrize("damage", [b"no database at all", 100, 47])
     def test_by_force_over_a_damaged_database_that_was_killed(
-        self, ini: Path, backup: Path, made: list[Resources], damage: bytes | None
+        self, ini: Path, backup: Path, made: list[Resources], damage: bytes | int
     ) -> None:
+        """All of it, its first page, or only the number of its format."""
         file = ini.parent / "var/linkpeek.sqlite"
         killed = sqlite3.connect(file)
         killed.execute("CREATE TABLE stranger (x)")
         log = file.with_name(f"{file.name}-wal").read_bytes()
         killed.close()
         data = file.read_bytes()
-        file.write_bytes(damage or data[:100] + b"\xff" * 3000 + data[3100:])
+        if isinstance(damage, int):
+            size = 1 if damage < 100 else 3000
+            damage = data[:damage] + b"\xff" * size + data[damage + size :]
+        file.write_bytes(damage)
         file.with_name(f"{file.name}-wal").write_bytes(log)
         assert "[service-exists]" in run("restore", ini, backup).stderr
         result = run("restore", ini, backup, "--force")

@@ -38,7 +38,7 @@ def network() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tree(network: None) -> Iterator[Tree]:
     with deployed_tree() as tree:
-        tree.set("linkpeek.egress_allow = 127.0.0.0/8", "linkpeek.egress_ports = *")
+        tree.set("# für diese Prüfung", "linkpeek.egress_allow = 127.0.0.0/8", "linkpeek.egress_ports = *")
         tree.linkpeek("init", str(tree.ini))
         tree.linkpeek("key", "add", "--name", "old", "--apikey", APIKEY, "--secret", SECRET, str(tree.ini))
         yield tree

@@ -84,7 +84,16 @@ class TestEngine:
         assert "sesame" not in caught.value.message
 
     @pytest.mark.parametrize(
-        "rest", ["", "/", "/:memory:", "/file::memory:?uri=true", "/x?mode=memory", "/file:/srv/x?uri=true"]
+        "rest",
+        [
+            "",
+            "/",
+            "/:memory:",
+            "/file::memory:?uri=true",
+            "/x?mode=memory",
+            "/file:/srv/x?uri=true",
+            "/x?uri=true&vfs=memdb",
+        ],
     )
     def test_sqlite_without_the_path_of_a_file_is_refused(self, rest: str) -> None:
         with pytest.raises(ConfigurationError, match="must name SQLite's file"):

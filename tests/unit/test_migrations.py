@@ -128,9 +128,11 @@ class TestRequiring:
         migrations.upgrade(engine)
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(ConfigurationError) as caught:
-            migrations.require_current(engine)
-        assert "9999" in caught.value.message
+        for use in (migrations.require_current, migrations.upgrade):
+            with pytest.raises(ConfigurationError) as caught:
+                use(engine)
+            assert "newer than this LinkPeek (schema 9999" in caught.value.message
+            assert "restore the backup" in caught.value.message
 
 
 def test_a_database_that_does_not_answer_is_told() -> None:

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from linkpeek import preflight
+from linkpeek.cli.config import load_settings
+from linkpeek.errors import ConfigurationError
 from linkpeek.initialise import initialise
 from linkpeek.resources import Resources
 from linkpeek.settings import Settings
@@ -82,3 +84,17 @@ def test_only_a_failing_worker_pauses(
 def test_no_pause_elsewhere(pauses: list[float]) -> None:
     preflight.pace_failing_worker()
     assert pauses == []
+
+
+def test_a_percent_sign_is_told_of_without_the_password_it_stands_in(
+    ini: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    ini.write_text(ini.read_text() + "sqlalchemy.url = postgresql+psycopg://me:sesame%40tail@db/linkpeek\n")
+    assert preflight.main([str(ini)]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("LinkPeek cannot start: ")
+    assert "[app:main] sqlalchemy.url: a % in a value has to be written %%" in line
+    assert "tail" not in line + caplog.text
+    with pytest.raises(ConfigurationError, match="has to be written %%") as caught:
+        load_settings(str(ini))
+    assert "tail" not in caught.value.message

@@ -302,3 +302,15 @@ def test_until_there_is_a_page_its_address_is_the_one_asked_for() -> None:
         assert watch.uri == watch.asked == "http://b/"
 
     with_watch(test)
+
+
+def test_redirects_are_counted_for_each_address_that_a_page_sends_itself_to() -> None:
+    async def test(watch: Watch, session: FakeSession) -> None:
+        for number in range(4):
+            session.dispatch("Network.requestWillBeSent", document(f"{number}"))
+            for _ in range(module.MAX_REDIRECTS):
+                hop = document(f"{number}", redirectResponse={"status": 302})
+                session.dispatch("Network.requestWillBeSent", hop)
+        assert watch.fault is None
+
+    with_watch(test)

@@ -194,3 +194,9 @@ class TestAuthentication:
     def test_an_unknown_key_cannot_be_changed(self, keys: KeyService, way: str) -> None:
         with pytest.raises(NotFound):
             getattr(keys, way)("nobody")
+
+
+def test_a_new_key_can_be_named_in_a_command(keys: KeyService, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["-option", "-x", "fine", "secret"])
+    monkeypatch.setattr(module.secrets, "token_urlsafe", lambda size: next(drawn))
+    assert keys.add("new")[0].apikey == "fine"

@@ -122,6 +122,19 @@ class TestSpace:
         assert (swept.strays, swept.evicted) == (2, 0)
         assert all(has_picture(bench, row) for row in rows)
 
+    def test_strays_that_cannot_be_deleted_keep_nothing_from_making_room(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        row = ready(bench)
+
+        def fail(age: float) -> int:
+            raise Unavailable("It cannot be deleted.", code="storage-unavailable")
+
+        monkeypatch.setattr(bench.storage, "sweep_temporary", fail)
+        with pytest.raises(Unavailable):
+            bench.sweeper(max_bytes=1).sweep()
+        assert not has_picture(bench, row)
+
     def test_it_ends_although_what_is_too_much_is_not_ours(self, bench: Bench) -> None:
         ready(bench)
         (bench.storage.root / "other.bin").write_bytes(b"x" * 10_000)
