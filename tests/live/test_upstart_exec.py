@@ -53,6 +53,8 @@ def master(tree: Tree) -> Iterator[psutil.Process]:
     try:
         # A killed worker's last sign of life still counts for a moment: hence the browser as well.
         wait_until(lambda: (ready() and browsers(master)) or started.poll() is not None, 30, "all is up")
+        # A process that is told to stop while it loads the application is started once more.
+        wait_until(lambda: tree.log.read_text().count("WSGI app 0") >= 4, 30, "all have loaded")
         assert started.poll() is None, "the master has ended"
         yield master
     finally:
