@@ -10,9 +10,6 @@ from linkpeek.errors import ParameterError
 from linkpeek.resources import Resources
 from linkpeek.services.keys import KeyService
 
-#: A key that was brought along may begin with a hyphen.
-_ANY_KEY = {"ignore_unknown_options": True}
-
 
 @click.group()
 def key() -> None:
@@ -49,18 +46,21 @@ def list_keys(resources: Resources) -> None:
             click.echo(f"{one.apikey}\t{state}\t{tokens}\t{one.created_at:%Y-%m-%d}\t{one.name}")
 
 
-@key.command(context_settings=_ANY_KEY)
+@key.command()
 @config_argument
 @click.argument("apikey")
 def disable(resources: Resources, apikey: str) -> None:
-    """Disable a key: its requests are refused from now on."""
+    """Disable a key: its requests are refused from now on.
+
+    One that begins with a hyphen goes behind `--`.
+    """
     resources.require_ready()
     with transaction(resources.sessions) as session:
         KeyService(session, resources.box).disable(apikey)
     click.echo(f"{apikey} is disabled")
 
 
-@key.command(context_settings=_ANY_KEY)
+@key.command()
 @config_argument
 @click.argument("apikey")
 @click.option("--secret", help="The new secret; made when left out. `-` reads it from standard input.")
@@ -68,7 +68,10 @@ def disable(resources: Resources, apikey: str) -> None:
     "--md5/--no-md5", default=None, help="Whether MD5 tokens are good for it; as before when left out."
 )
 def rotate(resources: Resources, apikey: str, secret: str | None, md5: bool | None) -> None:
-    """Give a key a new secret; the old one stops working at once."""
+    """Give a key a new secret; the old one stops working at once.
+
+    One that begins with a hyphen goes behind `--`.
+    """
     resources.require_ready()
     given = _secret(secret)
     with transaction(resources.sessions) as session:

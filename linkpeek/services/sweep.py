@@ -8,6 +8,7 @@ and never a picture that nobody knows of.
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -88,8 +89,11 @@ class SweepService:
             # What is nobody's goes before what is somebody's: it may already make enough room.
             strays = self._storage.sweep_temporary(STRAY_AFTER) + self._delete_strays()
             self._delete_placeholders()
-        finally:
-            evicted, freed_more = self._evict()
+        except Unavailable:
+            with suppress(Unavailable):
+                self._evict()
+            raise
+        evicted, freed_more = self._evict()
         return Swept(taken_back, expired, evicted, freed + freed_more, strays)
 
     def due(self) -> int:

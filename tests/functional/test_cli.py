@@ -303,14 +303,14 @@ class TestKey:
         assert run("key list", service).stdout == ""
         secrets = [
             added(run("key add", service, "--name", name, "--apikey", apikey))[1]
-            for name, apikey in (("The first", "-k1"), ("Zweite für Jürgen", "k2"))
+            for name, apikey in (("The first", "-ah1"), ("Zweite für Jürgen", "k2"))
         ]
-        run("key disable", service, "-k1")
-        run("key rotate", service, "-k1")
+        run("key disable", service, "--", "-ah1")
+        run("key rotate", service, "--", "-ah1")
         today = f"{utcnow():%Y-%m-%d}"
         text = run("key list", service).stdout
         assert [line.split("\t") for line in text.splitlines()] == [
-            ["-k1", f"disabled {today}", "MD5, HMAC", today, "The first"],
+            ["-ah1", f"disabled {today}", "MD5, HMAC", today, "The first"],
             ["k2", "enabled", "MD5, HMAC", today, "Zweite für Jürgen"],
         ]
         assert not [secret for secret in secrets if secret in text]
