@@ -208,7 +208,7 @@ def translated() -> Iterator[None]:
         raise unavailable() from exc
 
 
-#: What it is when a database does not answer, and no mistake of ours or of its own.
+#: What is raised when a database does not answer; other errors are mistakes, or damage.
 TROUBLES = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 

@@ -26,15 +26,15 @@ def problem(path: str) -> str | None:
     """Make the application and forget it; give what is wrong, or None when nothing is."""
     from configparser import InterpolationError
 
-    from linkpeek.cli.config import reason
     from linkpeek.errors import LinkPeekError
+    from linkpeek.settings import ini_problem
 
     try:
         _make(path)
     except LinkPeekError as exc:
         return exc.message
     except InterpolationError as exc:
-        return f"{path} cannot be read: {reason(exc)}"
+        return f"{path} cannot be read: {ini_problem(exc)}"
     except Exception as exc:
         log.exception("the application cannot be made")
         return f"{type(exc).__name__}: {exc}"

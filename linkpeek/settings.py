@@ -6,6 +6,7 @@ the start with one clear line; nothing is guessed. Web application, worker and
 command line read the same file through this one class.
 """
 
+import configparser
 import ipaddress
 import os
 import re
@@ -79,6 +80,14 @@ class Settings:
         values = {name: _read(key, cast, raw[name]) for key, (name, _, cast) in TABLE.items()}
         ini_file = global_config.get("__file__")
         return cls(**values, ini_file=Path(ini_file).absolute() if ini_file else None)
+
+
+def ini_problem(error: Exception) -> str:
+    """Tell on one line what is wrong with an ini file, but nothing of a value, which may hold a password."""
+    if isinstance(error, configparser.InterpolationError):
+        where = f"[{error.section}] {error.option}"
+        return f"{where}: a % in a value has to be written %%, unless it is one of %(here)s"
+    return " ".join(str(error).split())
 
 
 def _refuse_unknown(settings: Mapping[str, Any]) -> None:

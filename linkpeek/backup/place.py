@@ -114,12 +114,10 @@ def move_into_place(staged: Staged, restored: Restored, stamp: str | None) -> No
             # On disk before it has its name: a power cut leaves the old or the new.
             os.sync()
             place_images(folder, storage)
-            _place_ini(staged, undo)
+            made += _place_ini(staged, undo)
             _place_secret(folder, settings.secret_file, old_secret, undo)
             make_broker_folders(settings)
         undo.pop_all()
-    if staged.new_ini is not None and settings.ini_file is not None:
-        made.append(settings.ini_file)
     give_to_owner(settings, storage, *made, *restored.set_aside)
 
 
@@ -143,11 +141,14 @@ def _aside(path: Path, stamp: str | None, restored: Restored) -> Path | None:
     return aside
 
 
-def _place_ini(staged: Staged, undo: contextlib.ExitStack) -> None:
+def _place_ini(staged: Staged, undo: contextlib.ExitStack) -> list[Path]:
+    """Put the ini file in its place and give that, if there was none."""
     ini = staged.settings.ini_file
-    if staged.new_ini is not None and ini is not None:
-        undo.callback(ini.unlink, missing_ok=True)
-        os.rename(staged.new_ini, ini)
+    if staged.new_ini is None or ini is None:
+        return []
+    undo.callback(ini.unlink, missing_ok=True)
+    os.rename(staged.new_ini, ini)
+    return [ini]
 
 
 def _place_secret(folder: Path, target: Path, aside: Path | None, undo: contextlib.ExitStack) -> None:

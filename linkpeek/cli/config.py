@@ -1,6 +1,5 @@
 """Reading the ini file that every command takes."""
 
-import configparser
 import logging
 import logging.config
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import plaster
 
 from linkpeek.errors import ConfigurationError
-from linkpeek.settings import Settings
+from linkpeek.settings import Settings, ini_problem
 
 
 def load_settings(path: str) -> Settings:
@@ -23,18 +22,10 @@ def load_settings(path: str) -> Settings:
         settings = plaster.get_settings(str(ini_file), "app:main")
     except Exception as exc:
         # Whatever ConfigParser or PasteDeploy find wrong is the file's fault.
-        raise ConfigurationError(f"{path} cannot be read: {reason(exc)}") from None
+        raise ConfigurationError(f"{path} cannot be read: {ini_problem(exc)}") from None
     if not settings:
         raise ConfigurationError(f"{path} has no section [app:main]")
     return Settings.from_ini(settings, {"here": str(ini_file.parent), "__file__": str(ini_file)})
-
-
-def reason(error: Exception) -> str:
-    """Tell on one line what is wrong with an ini file, but nothing of a value, which may hold a password."""
-    if isinstance(error, configparser.InterpolationError):
-        where = f"[{error.section}] {error.option}"
-        return f"{where}: a % in a value has to be written %%, unless it is one of %(here)s"
-    return " ".join(str(error).split())
 
 
 def setup_logging(path: str) -> None:

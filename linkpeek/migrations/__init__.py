@@ -52,7 +52,6 @@ def upgrade_to(connection: sa.Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
-@lru_cache
 def is_known(revision: str) -> bool:
     """Tell whether this version can read a database of a revision."""
     return any(
@@ -76,8 +75,8 @@ def require_current(engine: Engine) -> None:
     head = _head()
     with translated(), engine.connect() as connection:
         current = current_revision(connection)
-    _refuse_newer(current)
     if current != head:
+        _refuse_newer(current)
         have = "not initialised" if current is None else f"at schema {current}, not {head}"
         raise ConfigurationError(f"the database is {have}; run `linkpeek init CONFIG.ini`")
 

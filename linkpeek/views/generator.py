@@ -129,9 +129,10 @@ def _picture(request: Request, snapshot: Snapshot, size: Size) -> str:
     :raises LimitExceeded: ``rate-limited``.
     """
     renditions = request.services.renditions
-    if renditions.found(snapshot, size, "png") is None:
+    path: str | None = renditions.found(snapshot, size, "png")
+    if path is None:
         request.services.count_rendition()
-    path: str = renditions.path(snapshot, size, "png")
+        path = renditions.path(snapshot, size, "png")
     return path
 
 

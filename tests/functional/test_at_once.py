@@ -45,9 +45,9 @@ def test_a_picture_that_is_not_made_yet_is_the_application_s(asked):
     """What it costs, and waits for, is paid once."""
     for image in asked.service.storage.root.rglob("336.*"):
         image.unlink()
-    for through in (["/api/v1"], ["/api/v1"]):
+    for _ in range(2):  # the first time only it goes through
         assert asked.get(signed()).headers["X-LinkPeek-State"] == "ready"
-        assert asked.through == through
+        assert asked.through == ["/api/v1"]
 
 
 def test_head(asked):

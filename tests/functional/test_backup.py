@@ -110,6 +110,15 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
+def log_of_a_killed_process(file: Path) -> bytes:
+    """Give what a process that makes the table ``stranger`` leaves in a database's write-ahead log."""
+    killed = sqlite3.connect(file)
+    killed.execute("CREATE TABLE stranger (x)")
+    log = file.with_name(f"{file.name}-wal").read_bytes()
+    killed.close()
+    return log
+
+
 def assert_whole(service: Resources) -> None:
     with transaction(service.sessions) as session:
         keys = KeyService(session, service.box)
@@ -229,10 +238,7 @@ class TestRestore:
         self, ini: Path, backup: Path, made: list[Resources]
     ) -> None:
         file = ini.parent / "var/linkpeek.sqlite"
-        killed = sqlite3.connect(file)
-        killed.execute("CREATE TABLE stranger (x)")
-        log = file.with_name(f"{file.name}-wal").read_bytes()
-        killed.close()
+        log = log_of_a_killed_process(file)
         file.unlink()
         (ini.parent / "var/secret").unlink()
         file.with_name(f"{file.name}-wal").write_bytes(log)
@@ -247,10 +253,7 @@ class TestRestore:
     ) -> None:
         """All of it, its first page, or only the number of its format."""
         file = ini.parent / "var/linkpeek.sqlite"
-        killed = sqlite3.connect(file)
-        killed.execute("CREATE TABLE stranger (x)")
-        log = file.with_name(f"{file.name}-wal").read_bytes()
-        killed.close()
+        log = log_of_a_killed_process(file)
         data = file.read_bytes()
         if isinstance(damage, int):
             size = 1 if damage < 100 else 3000
